@@ -1,0 +1,90 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A probe looks at the host and yields observations; it never imports another probe.
+func probe(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: ["Evidence", "LinuxHost", "CLinux"] + dependencies,
+    path: "Probes/\(name)",
+    swiftSettings: strict)
+}
+
+func source(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: strict)
+}
+
+func test(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.init(stringLiteral: name)] + dependencies,
+    path: "Tests/\(name)Tests", swiftSettings: strict)
+}
+
+let package = Package(
+  name: "upclose",
+  products: [
+    .executable(name: "upclose", targets: ["upclose"])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // What looks at the host.
+    .systemLibrary(
+      name: "CPcap", path: "Probes/CPcap", pkgConfig: "libpcap",
+      providers: [.apt(["libpcap-dev"])]),
+    .target(name: "CLinux", path: "Probes/CLinux"),
+    // What every probe needs of Linux: a thread, a file, an errno's text.
+    .target(
+      name: "LinuxHost", dependencies: ["CLinux", "Evidence"], path: "Probes/LinuxHost",
+      swiftSettings: strict),
+    probe("PacketProbe", ["CaptureFile", "CPcap"]),
+    probe("KernelProbe"),
+    probe("SocketProbe"),
+    probe("ProcessProbe"),
+    probe("PortProbe"),
+    probe("NginxProbe"),
+
+    // What thinks.
+    source("Evidence"),
+    source("CaptureFile"),
+    source("Correlator", ["Evidence"]),
+    source("Report", ["Correlator", "Evidence"]),
+    .executableTarget(
+      name: "upclose",
+      dependencies: [
+        "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
+        "PacketProbe", "KernelProbe", "SocketProbe", "ProcessProbe", "PortProbe", "NginxProbe",
+        "LabWorld",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Sources/upclose", swiftSettings: strict),
+
+    // The lab: real nginx, real backends, real faults.
+    .target(
+      name: "LabWorld", dependencies: ["CLinux", "Evidence", "LinuxHost"], path: "Tests/Lab/World",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "lab-backend", dependencies: ["CLinux"], path: "Tests/Lab/Backend",
+      swiftSettings: strict),
+
+    test("Evidence"),
+    test("LinuxHost", ["Evidence"]),
+    test("CaptureFile"),
+    test("PacketProbe", ["CaptureFile", "Evidence"]),
+    test("KernelProbe", ["Evidence"]),
+    test("SocketProbe", ["Evidence", "CLinux"]),
+    test("ProcessProbe", ["Evidence", "CLinux"]),
+    test("PortProbe", ["Evidence", "CLinux"]),
+    test("NginxProbe", ["Evidence"]),
+    test("Correlator", ["Evidence"]),
+    test("Report", ["Correlator", "Evidence"]),
+  ]
+)

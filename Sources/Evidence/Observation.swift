@@ -1,0 +1,31 @@
+/// One timestamped fact from one probe. Observations are all that the correlator ever sees: live,
+/// from a recorded session, or from files.
+public struct Observation: Hashable, Codable, Sendable {
+  /// The host that saw it.
+  public var host: String
+  public var time: TimeEstimate
+  public var fact: Fact
+
+  public init(host: String, time: TimeEstimate, fact: Fact) {
+    self.host = host
+    self.time = time
+    self.fact = fact
+  }
+
+  public enum Fact: Hashable, Codable, Sendable {
+    /// A TCP connection ended, or more is known of one that had.
+    case connection(Connection)
+    /// nginx wrote to its error log.
+    case nginxLine(NginxLine)
+    /// An nginx was found, or its configuration changed.
+    case nginx(NginxInstance)
+    /// The kernel wrote to its log.
+    case kernel(KernelEvent)
+    case socket(SocketSighting)
+    case process(ProcessSighting)
+    case processExit(ProcessExit)
+    case port(PortCheck)
+    case counters(Counters)
+    case blindSpot(BlindSpot)
+  }
+}

@@ -1,0 +1,33 @@
+/// When something happened, and how well that is known.
+///
+/// The true time lies within `earliest ... latest`; `best` is the likeliest moment in it. The bounds
+/// matter as much as the moment: nginx stamps its errors with a cached second, the kernel's log
+/// carries a clock that nobody disciplines, and only packets come with nanoseconds.
+public struct TimeEstimate: Hashable, Codable, Sendable {
+  public var best: Timestamp
+  public var earliest: Timestamp
+  public var latest: Timestamp
+
+  public init(best: Timestamp, earliest: Timestamp, latest: Timestamp) {
+    self.best = best
+    self.earliest = min(earliest, best)
+    self.latest = max(latest, best)
+  }
+
+  /// A time known exactly, as a packet's.
+  public init(exactly time: Timestamp) {
+    self.init(best: time, earliest: time, latest: time)
+  }
+
+  /// A time known to within `uncertainty` on either side.
+  public init(_ time: Timestamp, within uncertainty: TimeSpan) {
+    self.init(best: time, earliest: time - uncertainty, latest: time + uncertainty)
+  }
+
+  /// The gap between two estimates: zero where they may have been the same moment.
+  public func distance(to other: TimeEstimate) -> TimeSpan {
+    if latest < other.earliest { return other.earliest - latest }
+    if other.latest < earliest { return earliest - other.latest }
+    return .zero
+  }
+}

@@ -1,0 +1,73 @@
+/// A length of time in nanoseconds, positive or negative; in JSON a number of seconds.
+///
+/// The standard `Duration` is not used because its JSON form is a pair of integers that neither a
+/// person nor Zeek's tools read as a duration.
+public struct TimeSpan: Hashable, Comparable, Sendable {
+  public var nanoseconds: Int64
+
+  public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+  public static func microseconds(_ value: Int64) -> Self { Self(nanoseconds: value * 1000) }
+  public static func milliseconds(_ value: Int64) -> Self { Self(nanoseconds: value * 1_000_000) }
+  public static func seconds(_ value: Int64) -> Self { Self(nanoseconds: value * 1_000_000_000) }
+
+  /// - Parameter seconds: rounded to the nearest nanosecond; clamped to what fits.
+  public init(seconds: Double) {
+    nanoseconds = Int64(exactly: (seconds * 1e9).rounded()) ?? (seconds < 0 ? .min : .max)
+  }
+
+  public static let zero = Self(nanoseconds: 0)
+
+  /// In seconds; exact to the nanosecond up to 104 days.
+  public var seconds: Double { Double(nanoseconds) / 1e9 }
+
+  public static func < (a: Self, b: Self) -> Bool { a.nanoseconds < b.nanoseconds }
+  public static func + (a: Self, b: Self) -> Self {
+    Self(nanoseconds: a.nanoseconds &+ b.nanoseconds)
+  }
+  public static func - (a: Self, b: Self) -> Self {
+    Self(nanoseconds: a.nanoseconds &- b.nanoseconds)
+  }
+
+  /// The length without its sign.
+  public var magnitude: Self { Self(nanoseconds: nanoseconds < 0 ? 0 &- nanoseconds : nanoseconds) }
+}
+
+extension TimeSpan: Codable {
+  public init(from decoder: any Decoder) throws {
+    self.init(seconds: try decoder.singleValueContainer().decode(Double.self))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(seconds)
+  }
+}
+
+extension TimeSpan: CustomStringConvertible {
+  /// Three significant digits with the unit that suits: `480 ns`, `3.2 µs`, `12 ms`, `5.00 s`,
+  /// `4 min 5 s`, `2 h 3 min`.
+  public var description: String {
+    let n = magnitude.nanoseconds
+    let sign = nanoseconds < 0 ? "-" : ""
+    switch n {
+    case ..<1000: return "\(sign)\(n) ns"
+    case ..<1_000_000: return "\(sign)\(Self.significant(n, unit: 1000)) µs"
+    case ..<1_000_000_000: return "\(sign)\(Self.significant(n, unit: 1_000_000)) ms"
+    case ..<60_000_000_000: return "\(sign)\(Self.significant(n, unit: 1_000_000_000)) s"
+    case ..<3_600_000_000_000:
+      let seconds = n / 1_000_000_000
+      return "\(sign)\(seconds / 60) min" + (seconds % 60 == 0 ? "" : " \(seconds % 60) s")
+    default:
+      let minutes = n / 60_000_000_000
+      return "\(sign)\(minutes / 60) h" + (minutes % 60 == 0 ? "" : " \(minutes % 60) min")
+    }
+  }
+
+  private static func significant(_ n: Int64, unit: Int64) -> String {
+    let whole = n / unit
+    if whole >= 100 { return "\(whole)" }
+    if whole >= 10 { return "\(whole).\(n % unit * 10 / unit)" }
+    return "\(whole).\(pad(Int(n % unit * 100 / unit), 2))"
+  }
+}
