@@ -13,7 +13,8 @@ import Testing
       }
       thread.stop()
       thread.stop()
-      #expect(box.finished.load(ordering: .acquiring))
+      let ended = box.finished.load(ordering: .acquiring)
+      #expect(ended)
     }
   }
 
