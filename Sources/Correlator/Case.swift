@@ -1,0 +1,91 @@
+import Evidence
+
+/// All that bears on one error, gathered for the causes to weigh: no cause looks anywhere else.
+struct Case {
+  var line: NginxLine
+  var time: TimeEstimate
+  var close: Connection?
+  /// The group that the error's upstream belongs to.
+  var group: UpstreamGroup?
+  var version: String?
+  /// The processes that held the backend's end of this very connection.
+  var owners: [ProcessIdentity] = []
+  /// The processes known behind the upstream's port, now or before.
+  var backends: [ProcessIdentity] = []
+  /// Deaths near the close, of whatever process.
+  var deaths: [Death] = []
+  var watchedKernel = false
+  var watchedProcesses = false
+  var watchedPackets = false
+  /// The port checks of this upstream nearest to the error.
+  var checks: PortChecks = .init()
+  /// Idle time before this upstream closes by itself, measured so far.
+  var idleTimeout: Estimate?
+  /// A listener of this upstream whose queue was more than half full near the error.
+  var fullQueue: SocketSighting?
+  /// Earlier incidents that disabled the group's peers.
+  var disabling: [PeerFailure] = []
+  /// Whether all peers of the group are accounted for by `disabling`.
+  var disablingIsComplete = false
+
+  /// Whether the backend is seen as processes on this host.
+  var isLocal: Bool { !owners.isEmpty || !backends.isEmpty }
+
+  /// The moment that deaths are compared with: the close, or else the error.
+  var moment: TimeEstimate { close?.closedAt.map { TimeEstimate(exactly: $0) } ?? time }
+
+  /// How a dead process relates to the close.
+  func relation(to pid: Int32) -> Relation {
+    if owners.contains(where: { $0.pid == pid }) { return .owner }
+    if backends.contains(where: { $0.pid == pid }) { return .backend }
+    return .stranger
+  }
+
+  enum Relation { case owner, backend, stranger }
+
+  /// A connection that had been used before this request (or was there before the capture).
+  var isReused: Bool? {
+    guard let close else { return nil }
+    if let exchanges = close.exchanges {
+      return exchanges > 1 || close.phase == .idle && exchanges > 0
+    }
+    return close.sawStart ? nil : true
+  }
+
+  /// The backend's process named for people: `pid 3434 (app)`.
+  var ownerName: String? { owners.last.map { "pid \($0.pid) (\($0.command))" } }
+}
+
+/// The end of a process, from the kernel's log or from its pidfd.
+struct Death {
+  var pid: Int32
+  var command: String
+  var time: TimeEstimate
+  var how: How
+
+  enum How {
+    case oom(OOMKill)
+    case fault(Fault)
+    case signal(Int32)
+    case code(Int32)
+    /// Gone, and the kernel does not say how.
+    case gone
+  }
+}
+
+/// What the port prober saw around an error.
+struct PortChecks {
+  /// The last check before the error and the first after it.
+  var before: (time: Timestamp, outcome: PortCheck.Outcome)?
+  var after: (time: Timestamp, outcome: PortCheck.Outcome)?
+
+  var outcomes: [PortCheck.Outcome] { [before?.outcome, after?.outcome].compactMap { $0 } }
+}
+
+/// A failure that counted against a peer.
+struct PeerFailure {
+  var incident: Int
+  var peer: UpstreamPeer
+  var time: TimeEstimate
+  var worker: Int32
+}

@@ -1,0 +1,39 @@
+import Evidence
+
+/// The backend's accept queue is full: SYNs are dropped, or a UNIX socket answers EAGAIN.
+struct AcceptQueueOverflow: CauseRule {
+  let id = CauseID.acceptQueueOverflow
+  let prior = -5.0
+
+  func weigh(_ c: Case) -> [EvidenceItem] {
+    if c.line.errno == 11, c.line.message == .connectRefusedAtOnce {
+      return [
+        EvidenceItem(
+          "nginx", "connect() to a UNIX socket: its queue is full (errno 11)", decibans: 40)
+      ]
+    }
+    guard
+      c.line.message == .connectTimedOut || c.line.message == .connectFailed && c.line.errno == 110
+    else { return [] }
+    var items = [EvidenceItem("nginx", "no answer to the SYN in time", decibans: 12)]
+    if let queue = c.fullQueue, let queued = queue.queued, let backlog = queue.backlog {
+      items.append(
+        EvidenceItem(
+          "processes", "its listener held \(queued) of \(backlog) waiting connections",
+          decibans: queued >= backlog ? 25 : 10))
+    }
+    if c.checks.outcomes.contains(.timeout) {
+      items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 3))
+    }
+    return items
+  }
+
+  func fix(_ c: Case) -> Fix? {
+    Fix(
+      directive: "proxy_connect_timeout", value: "2s",
+      text:
+        "raise the backend's listen backlog (and net.core.somaxconn), or add workers: it accepts "
+        + "too slowly; fail over sooner meanwhile",
+      tradeOff: "a longer queue means longer waits, not more throughput")
+  }
+}

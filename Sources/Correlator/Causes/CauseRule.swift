@@ -1,0 +1,47 @@
+import Evidence
+
+/// One cause: what speaks for it and against it, what was looked for, and what to change. A cause is
+/// one file; its weights stand beside the reason for each.
+protocol CauseRule: Sendable {
+  var id: CauseID { get }
+
+  /// What it scores before any evidence, in decibans against `unknown` (0).
+  var prior: Double { get }
+
+  /// The evidence for (positive) and against (negative) it. Empty: nothing speaks for it at all, and
+  /// it is left out.
+  func weigh(_ c: Case) -> [EvidenceItem]
+
+  /// Why it is ruled out, when it was looked for and not found; nil when it could not be looked for.
+  func ruledOut(_ c: Case) -> String?
+
+  func fix(_ c: Case) -> Fix?
+}
+
+extension CauseRule {
+  var prior: Double { 0 }
+  func ruledOut(_ c: Case) -> String? { nil }
+  func fix(_ c: Case) -> Fix? { nil }
+}
+
+/// The list of causes: one line each.
+let causeRules: [any CauseRule] = [
+  StaleKeepalive(),
+  OutOfMemoryKill(),
+  Crash(),
+  Killed(),
+  Exited(),
+  ClosedWithoutResponse(),
+  TruncatedResponse(),
+  NotListening(),
+  AcceptQueueOverflow(),
+  Unreachable(),
+  NginxClosedFirst(),
+  NginxLimits(),
+  PeersDisabled(),
+  NameResolution(),
+  TLSFailure(),
+  SchemeMismatch(),
+  InvalidResponse(),
+  Middlebox(),
+]

@@ -1,0 +1,80 @@
+import Evidence
+
+/// The application took the request and closed without a word (close-signatures B, C, D).
+struct ClosedWithoutResponse: CauseRule {
+  let id = CauseID.closedWithoutResponse
+
+  func weigh(_ c: Case) -> [EvidenceItem] {
+    guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
+      !close.requestAfterFIN, close.phase != .connecting, close.phase != .tlsHandshake
+    else { return [] }
+    var items: [EvidenceItem] = []
+    switch close.manner {
+    case .fin where close.phase == .awaitingResponse:
+      items.append(
+        EvidenceItem(
+          "packets", "the backend sent FIN\(after(close)) and not one byte of a response",
+          decibans: 20, time: close.closedAt))
+    case .fin where close.phase == .receivingResponse:
+      items.append(
+        EvidenceItem(
+          "packets",
+          "the backend sent FIN after \(close.responseBytes ?? 0) bytes, inside the response header",
+          decibans: 20, time: close.closedAt))
+    case .activeReset where close.phase != .idle:
+      items.append(
+        EvidenceItem(
+          "packets",
+          "the backend's own socket sent the reset\(after(close)) (ACK set, live window): "
+            + "closed with the request unread, or SO_LINGER 0",
+          decibans: 20, time: close.closedAt))
+    case .fin where close.exchanges == 0:
+      items.append(
+        EvidenceItem(
+          "packets", "the backend accepted and closed before any request", decibans: 10,
+          time: close.closedAt))
+    default: return []
+    }
+    items += fate(c)
+    return items
+  }
+
+  private func after(_ close: Connection) -> String {
+    guard let sent = close.requestSentAt, let closed = close.closedAt else { return "" }
+    return " \(closed - sent) after the request"
+  }
+
+  /// A FIN looks alike whether the application chose it or died: only its process tells.
+  private func fate(_ c: Case) -> [EvidenceItem] {
+    let dead = c.deaths.first { c.relation(to: $0.pid) == .owner }
+    if dead != nil {
+      return [
+        EvidenceItem("processes", "the process that owned it died at that moment", decibans: -30)
+      ]
+    }
+    if c.deaths.contains(where: { c.relation(to: $0.pid) == .backend }), c.owners.isEmpty {
+      return [EvidenceItem("processes", "a process behind the port died then", decibans: -15)]
+    }
+    if c.watchedProcesses, let owner = c.ownerName {
+      return [EvidenceItem("processes", "\(owner), which owned it, is still running", decibans: 12)]
+    }
+    if !c.isLocal {
+      // Without the backend's process a kill or a crash cannot be told from a choice: the cap.
+      return [
+        EvidenceItem(
+          "processes", "its process is not seen from here: a kill or a crash would look the same",
+          decibans: -12)
+      ]
+    }
+    return []
+  }
+
+  func fix(_ c: Case) -> Fix? {
+    let whose = c.ownerName ?? "the backend"
+    let request = c.close?.request ?? c.line.request
+    return Fix(
+      text: "read \(whose)'s own log at that second"
+        + (request.map { " for \($0)" } ?? "")
+        + ": an unhandled error or a write time-out closes like this; nginx has no setting for it")
+  }
+}

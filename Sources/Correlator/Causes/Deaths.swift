@@ -1,0 +1,47 @@
+import Evidence
+
+/// What the causes that are the end of a process have in common: whose death it was decides.
+extension Case {
+  /// - Parameters:
+  ///   - source: where the death was seen.
+  ///   - watched: whether that source was watched (else its silence says nothing).
+  ///   - missing: what to say when it was watched and there was no such death.
+  ///   - words: the death in words; nil for deaths that the cause is not about.
+  func weighDeaths(
+    source: String, watched: Bool, missing: String,
+    words: (Death) -> String?
+  ) -> [EvidenceItem] {
+    guard couldBeADeath else { return [] }
+    var best: EvidenceItem?
+    for death in deaths {
+      guard let text = words(death) else { continue }
+      let (bearing, decibans): (String, Double) =
+        switch relation(to: death.pid) {
+        // The owner of the flow died and the flow closed: hardly ever a coincidence.
+        case .owner: ("it owned this connection", 45)
+        // A worker behind the same port; which of them owned the flow was not seen in time.
+        case .backend: ("it served this port", 30)
+        // Some process on the same host: a coincidence is likely, a proof it is not.
+        case .stranger: ("not known to serve this port", 3)
+        }
+      if best.map({ decibans > $0.decibans }) ?? true {
+        best = EvidenceItem(
+          source, "\(text); \(bearing)", decibans: decibans, time: death.time.best)
+      }
+    }
+    if let best { return [best] }
+    // Looked for and not there: the kernel does not kill in silence.
+    return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
+  }
+
+  /// Whether the line is of a kind that the end of a process can cause. A refused connect has its
+  /// own cause, of which an earlier death is only the explanation.
+  private var couldBeADeath: Bool {
+    switch line.message {
+    case .prematurelyClosed, .recvFailed, .sendFailed, .bodyClosed, .bodyRecvFailed, .tlsClosed,
+      .upgradedFailed, .streamFailed, .protocolError, .connectFailed:
+      line.errno != 111
+    default: false
+    }
+  }
+}

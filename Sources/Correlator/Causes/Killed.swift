@@ -1,0 +1,37 @@
+import Evidence
+
+/// Somebody ended the backend by a signal: SIGKILL, SIGTERM and the like, not by the OOM killer.
+struct Killed: CauseRule {
+  let id = CauseID.killed
+  let prior = -10.0
+
+  func weigh(_ c: Case) -> [EvidenceItem] {
+    var items = c.weighDeaths(
+      source: "processes", watched: c.watchedProcesses, missing: "no process of it was killed"
+    ) { death in
+      guard case .signal(let signal) = death.how, Self.signals.contains(signal) else { return nil }
+      return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
+    }
+    let killedByOOM = c.deaths.contains { death in
+      if case .oom = death.how { c.relation(to: death.pid) != .stranger } else { false }
+    }
+    if killedByOOM, !items.isEmpty {
+      // The same SIGKILL, with its author known.
+      items.append(
+        EvidenceItem("kernel", "the signal was the OOM killer's", decibans: -50))
+    }
+    return items
+  }
+
+  private static let signals: Set<Int32> = [1, 2, 3, 9, 13, 14, 15]
+
+  func ruledOut(_ c: Case) -> String? {
+    c.watchedProcesses && c.isLocal && c.deaths.isEmpty ? "no process behind the port ended" : nil
+  }
+
+  func fix(_ c: Case) -> Fix? {
+    Fix(
+      text: "find who sent the signal: a time-out of its own master, a deploy, or an operator "
+        + "(its unit's journal: journalctl -u UNIT)")
+  }
+}

@@ -1,0 +1,99 @@
+import Evidence
+
+/// The backend closed an idle connection at the moment when nginx sent a request on it
+/// (close-signatures L and M): nobody's bug, but two timers in the wrong order.
+struct StaleKeepalive: CauseRule {
+  let id = CauseID.staleKeepalive
+
+  func weigh(_ c: Case) -> [EvidenceItem] {
+    guard let close = c.close, close.closer != .originator || close.requestAfterFIN,
+      !c.line.message.isInBody, c.isReused != false
+    else { return [] }
+    var items: [EvidenceItem] = []
+    if close.requestAfterFIN {
+      // Nothing else makes a backend close before the request that it is blamed for.
+      let gap = close.requestSentAt.flatMap { sent in close.responderFIN.map { sent - $0 } }
+      items.append(
+        EvidenceItem(
+          "packets",
+          "the backend's FIN went out \(gap.map { "\($0) " } ?? "")before nginx sent the request",
+          decibans: 35, time: close.responderFIN))
+    } else if close.manner != .fin, close.phase == .idle {
+      // Row 11: a reset on an idle connection, found when nginx reuses it; nothing was sent.
+      items.append(
+        EvidenceItem(
+          "packets", "reset while idle, before nginx sent anything of this request",
+          decibans: 25, time: close.closedAt))
+    } else if close.responderReset?.manner == .passiveReset, close.responderFIN == nil {
+      // Row M: the socket was gone before the request arrived, and its FIN never came.
+      items.append(
+        EvidenceItem(
+          "packets", "a socket that no longer existed answered the request with a passive reset",
+          decibans: 25, time: close.responderReset?.time))
+    } else {
+      return []
+    }
+    if close.requestDelivery == .rejected {
+      items.append(
+        EvidenceItem(
+          "packets", "the request was answered by a passive reset: no application read it",
+          decibans: 12, time: close.responderReset?.time))
+    }
+    if let exchanges = close.exchanges, exchanges > 1 {
+      items.append(
+        EvidenceItem("packets", "the connection had served \(exchanges - 1) requests", decibans: 5))
+    }
+    if let idle = close.idleBeforeClose {
+      if let timeout = c.idleTimeout, (idle - timeout.value).magnitude < slack(timeout) {
+        // Closing at its own idle limit is what a keepalive timer does, and little else does.
+        items.append(
+          EvidenceItem(
+            "packets",
+            "closed after \(idle) idle, the backend's own limit (\(timeout.value), n=\(timeout.count))",
+            decibans: 10, time: close.closedAt))
+      } else if idle > .seconds(1) {
+        items.append(EvidenceItem("packets", "closed after \(idle) idle", decibans: 5))
+      }
+    }
+    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+      // The close has another author than a timer.
+      items.append(
+        EvidenceItem("processes", "the process that owned it died at that moment", decibans: -45))
+    }
+    return items
+  }
+
+  private func slack(_ timeout: Estimate) -> TimeSpan {
+    max(timeout.spread, .milliseconds(100)) + .milliseconds(50)
+  }
+
+  func fix(_ c: Case) -> Fix? {
+    let place = c.group.map(placeName)
+    guard let timeout = c.idleTimeout?.value ?? c.close?.idleBeforeClose,
+      timeout > .milliseconds(200)
+    else {
+      return Fix(
+        directive: "keepalive_timeout", place: place,
+        text:
+          "keep idle connections for less time than the backend does; its limit was not seen yet")
+    }
+    let value = shorter(than: timeout)
+    let kept = c.group?.keepaliveTimeout.map { "; nginx keeps them \($0)" } ?? ""
+    return Fix(
+      directive: "keepalive_timeout", value: value, place: place,
+      text: "the backend closes idle connections after \(timeout)\(kept): nginx must let go first "
+        + "(or raise the backend's limit above nginx's)",
+      tradeOff: "a few more new connections; a POST that was in flight may still be lost once")
+  }
+
+  /// A value below the backend's limit: a second less, or a fifth less where that is not enough room.
+  private func shorter(than timeout: TimeSpan) -> String {
+    let milliseconds = timeout.nanoseconds / 1_000_000
+    let value = milliseconds >= 5000 ? (milliseconds - 1000) / 1000 * 1000 : milliseconds * 4 / 5
+    return value % 1000 == 0 ? "\(value / 1000)s" : "\(value / 100 * 100)ms"
+  }
+}
+
+func placeName(_ group: UpstreamGroup) -> String {
+  "upstream \"\(group.name)\"" + (group.location.map { " (\($0))" } ?? "")
+}

@@ -1,0 +1,74 @@
+import Evidence
+
+/// Counts incidents by upstream and cause, with the latest case of each, from which the fix is made.
+struct FindingTally {
+  private var groups: [Key: Group] = [:]
+
+  private struct Key: Hashable, Comparable {
+    var upstream: String
+    var cause: CauseID
+    static func < (a: Key, b: Key) -> Bool {
+      (a.upstream, a.cause.rawValue) < (b.upstream, b.cause.rawValue)
+    }
+  }
+
+  private struct Group {
+    var count = 0
+    var first: Timestamp
+    var last: Timestamp
+    var example: Case
+  }
+
+  mutating func add(_ incident: Incident, _ example: Case) {
+    let key = Key(upstream: incident.upstream ?? "-", cause: incident.verdict.cause)
+    let time = incident.time.best
+    var group = groups[key] ?? Group(first: time, last: time, example: example)
+    group.count += 1
+    group.first = min(group.first, time)
+    group.last = max(group.last, time)
+    group.example = example
+    groups[key] = group
+  }
+
+  /// Takes back an incident whose verdict is about to change.
+  mutating func remove(_ incident: Incident) {
+    let key = Key(upstream: incident.upstream ?? "-", cause: incident.verdict.cause)
+    groups[key]?.count -= 1
+    if groups[key]?.count == 0 { groups[key] = nil }
+  }
+
+  func causes(of upstream: String) -> [String: Int] {
+    var result: [String: Int] = [:]
+    for (key, group) in groups where key.upstream == upstream {
+      result[key.cause.rawValue] = group.count
+    }
+    return result
+  }
+
+  /// - Parameter idleTimeout: each upstream's own limit as it stands at the end.
+  func findings(idleTimeout: (String) -> Estimate?) -> [Finding] {
+    var errors: [String: Int] = [:]
+    for (key, group) in groups { errors[key.upstream, default: 0] += group.count }
+    return groups.sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }.map { key, group in
+      var example = group.example
+      let timeout = idleTimeout(key.upstream)
+      example.idleTimeout = timeout ?? example.idleTimeout
+      let rule = causeRules.first { $0.id == key.cause }
+      return Finding(
+        cause: key.cause, upstream: key.upstream, errors: group.count,
+        ofErrors: errors[key.upstream] ?? group.count, first: group.first, last: group.last,
+        text: sentence(key.cause, example), fix: rule?.fix(example),
+        idleTimeout: key.cause == .staleKeepalive ? timeout : nil)
+    }
+  }
+
+  private func sentence(_ cause: CauseID, _ example: Case) -> String {
+    if cause == .staleKeepalive, let timeout = example.idleTimeout {
+      let kept = example.group?.keepaliveTimeout.map { "; nginx keeps them \($0)" } ?? ""
+      return "closes idle connections after \(timeout.value) (n=\(timeout.count), "
+        + "spread \(timeout.spread))\(kept)"
+    }
+    let items = causeRules.first { $0.id == cause }?.weigh(example) ?? []
+    return items.max { $0.decibans < $1.decibans }?.text ?? example.line.text
+  }
+}

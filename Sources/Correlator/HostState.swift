@@ -1,0 +1,168 @@
+import Evidence
+
+/// What is known of sockets, processes and the kernel: who held which connection, and who died.
+struct HostState {
+  private(set) var watchedKernel = false
+  private(set) var watchedProcesses = false
+
+  /// The inode of each end of a flow.
+  private var inodes: [Flow: Ends] = [:]
+  private var order: [Flow] = []
+  private var listeners: [UInt16: [SocketSighting]] = [:]
+  /// Who holds an inode.
+  private var holders: [UInt64: [ProcessIdentity]] = [:]
+  private var holderOrder: [UInt64] = []
+  /// Inodes of the backend's end, to the endpoint that they serve.
+  private var endpointOfInode: [UInt64: Endpoint] = [:]
+  /// Every process that ever held a socket of an endpoint; its end does not remove it.
+  private var processes: [Endpoint: [Int32: ProcessIdentity]] = [:]
+  private var deaths: [Death] = []
+  private var queues: [(time: Timestamp, sighting: SocketSighting)] = []
+
+  /// Entries kept at most; the oldest go first.
+  private let limit = 200_000
+
+  private struct Ends {
+    var originator: UInt64?
+    var responder: UInt64?
+  }
+
+  mutating func observe(_ event: KernelEvent, at time: TimeEstimate) {
+    watchedKernel = true
+    switch event.kind {
+    case .oomKill(let kill):
+      add(Death(pid: kill.pid, command: kill.command, time: time, how: .oom(kill)))
+    case .fault(let fault):
+      add(Death(pid: fault.pid, command: fault.command, time: time, how: .fault(fault)))
+    case .network, .other: break
+    }
+  }
+
+  mutating func observe(_ sighting: SocketSighting, at time: TimeEstimate) {
+    watchedProcesses = true
+    switch sighting.role {
+    case .listener:
+      listeners[sighting.local.port, default: []].removeAll { $0.inode == sighting.inode }
+      listeners[sighting.local.port, default: []].append(sighting)
+      if let queued = sighting.queued, let backlog = sighting.backlog, queued * 2 > backlog {
+        queues.append((time.best, sighting))
+        if queues.count > 1000 { queues.removeFirst(500) }
+      }
+      learn(sighting.inode, serves: sighting.local)
+    case .responder:
+      guard let remote = sighting.remote else { return }
+      let flow = Flow(originator: remote, responder: sighting.local)
+      keep(flow) { $0.responder = sighting.inode }
+      learn(sighting.inode, serves: sighting.local)
+    case .originator:
+      guard let remote = sighting.remote else { return }
+      keep(Flow(originator: sighting.local, responder: remote)) { $0.originator = sighting.inode }
+    }
+  }
+
+  mutating func observe(_ sighting: ProcessSighting) {
+    watchedProcesses = true
+    for inode in sighting.inodes {
+      if holders[inode] == nil { holderOrder.append(inode) }
+      holders[inode, default: []].removeAll { $0.pid == sighting.process.pid }
+      holders[inode, default: []].append(sighting.process)
+      if let endpoint = endpointOfInode[inode] {
+        processes[endpoint, default: [:]][sighting.process.pid] = sighting.process
+      }
+    }
+    trim()
+  }
+
+  mutating func observe(_ exit: ProcessExit, at time: TimeEstimate) {
+    watchedProcesses = true
+    let how: Death.How =
+      if let signal = exit.signal { .signal(signal) } else if let code = exit.code {
+        .code(code)
+      } else { .gone }
+    add(Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how))
+  }
+
+  /// The kernel's log is read, whether or not it says anything.
+  mutating func noteWatched(source: String) {
+    if source == "kernel" { watchedKernel = true }
+    if source == "processes" || source == "sockets" { watchedProcesses = true }
+  }
+
+  // MARK: Questions
+
+  /// Who holds nginx's end of a flow.
+  func workers(of flow: Flow) -> [ProcessIdentity] {
+    inodes[flow]?.originator.flatMap { holders[$0] } ?? []
+  }
+
+  /// Who held the backend's end of a flow.
+  func owners(of flow: Flow) -> [ProcessIdentity] {
+    inodes[flow]?.responder.flatMap { holders[$0] } ?? []
+  }
+
+  /// Every process known behind an endpoint, by pid.
+  func backends(of endpoint: Endpoint) -> [ProcessIdentity] {
+    var all = processes[endpoint] ?? [:]
+    for wildcard in [IPAddress(v4: 0), IPAddress(high: 0, low: 0)] {
+      let any = Endpoint(address: wildcard, port: endpoint.port)
+      all.merge(processes[any] ?? [:]) { own, _ in own }
+    }
+    return all.values.sorted { $0.pid < $1.pid }
+  }
+
+  /// Deaths that may explain a close at that moment: a process that gets SIGKILL closes its sockets
+  /// within milliseconds, or after its core was written.
+  func deaths(near moment: TimeEstimate) -> [Death] {
+    deaths.filter {
+      $0.time.earliest - .milliseconds(100) <= moment.latest
+        && moment.earliest <= $0.time.latest + .seconds(3)
+    }
+  }
+
+  /// The last death of a process behind an endpoint before a moment.
+  func lastDeath(behind endpoint: Endpoint, before moment: Timestamp) -> Death? {
+    let pids = Set(backends(of: endpoint).map(\.pid))
+    return deaths.last { pids.contains($0.pid) && $0.time.earliest <= moment }
+  }
+
+  func fullQueue(of endpoint: Endpoint, near moment: Timestamp) -> SocketSighting? {
+    queues.last {
+      $0.sighting.local.port == endpoint.port
+        && ($0.sighting.local.address == endpoint.address
+          || $0.sighting.local.address.isUnspecified)
+        && ($0.time - moment).magnitude < .seconds(10)
+    }?.sighting
+  }
+
+  // MARK: Bounds
+
+  private mutating func add(_ death: Death) {
+    deaths.append(death)
+    if deaths.count > 10_000 { deaths.removeFirst(5000) }
+  }
+
+  private mutating func learn(_ inode: UInt64, serves endpoint: Endpoint) {
+    endpointOfInode[inode] = endpoint
+    for holder in holders[inode] ?? [] { processes[endpoint, default: [:]][holder.pid] = holder }
+  }
+
+  private mutating func keep(_ flow: Flow, _ change: (inout Ends) -> Void) {
+    if inodes[flow] == nil { order.append(flow) }
+    change(&inodes[flow, default: Ends()])
+    trim()
+  }
+
+  private mutating func trim() {
+    if order.count > limit {
+      for flow in order.prefix(limit / 2) { inodes[flow] = nil }
+      order.removeFirst(limit / 2)
+    }
+    if holderOrder.count > limit {
+      for inode in holderOrder.prefix(limit / 2) {
+        holders[inode] = nil
+        endpointOfInode[inode] = nil
+      }
+      holderOrder.removeFirst(limit / 2)
+    }
+  }
+}

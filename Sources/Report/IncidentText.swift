@@ -1,0 +1,65 @@
+public import Correlator
+import Evidence
+
+/// One incident as text: one line where nothing limits the width, else the line and its evidence.
+public struct IncidentText: Sendable {
+  private let style: TextStyle
+
+  public init(_ style: TextStyle) { self.style = style }
+
+  public func render(_ incident: Incident) -> String {
+    let clock = incident.time.best.timeOfDay(offset: style.utcOffset)
+    let revised = incident.revision > 1 ? " (revised)" : ""
+    let who = incident.close.map(whoClosed) ?? "no close: \(reason(incident))"
+    let cause = incident.verdict.cause
+    let verdict = "\(cause.rawValue) \(percent(incident.verdict.probability))"
+    let colored = cause == .unknown ? style.yellow(verdict) : style.red(verdict)
+    let head = "\(clock) #\(incident.id)\(revised) \(incident.upstream ?? "-") "
+    let evidence = incident.evidence.first?.text ?? incident.message
+    let plain = "\(head)\(verdict) | \(who) | \(evidence)"
+    guard let width = style.width, plain.count > width else {
+      return "\(head)\(style.bold(colored)) | \(who) | \(evidence)"
+    }
+    let indent = String(repeating: " ", count: 13)
+    let inner = TextStyle(width: width - 1)
+    return [
+      head + style.bold(colored), inner.wrap(indent + who, keeping: indent),
+      inner.wrap(indent + evidence, keeping: indent),
+    ].joined(separator: "\n")
+  }
+
+  private func reason(_ incident: Incident) -> String {
+    incident.match.unmatchedBecause ?? "not found"
+  }
+
+  /// As `backend closed by FIN, awaiting the response`.
+  func whoClosed(_ close: Incident.Close) -> String {
+    let who =
+      switch close.closer {
+      case .originator: "nginx closed"
+      case .responder: "backend closed"
+      case .middlebox: "something in between closed"
+      case .unknown: "closed by nobody known"
+      case .none: "still open"
+      }
+    let how =
+      switch close.manner {
+      case .fin: " by FIN"
+      case .activeReset: " by RST (its own socket's)"
+      case .passiveReset: " by RST (no socket there)"
+      case .refused: " by RST to the SYN"
+      case .timeout: " (no answer)"
+      case nil: ""
+      }
+    let when =
+      switch close.phase {
+      case .connecting: ", connecting"
+      case .tlsHandshake: ", in the TLS handshake"
+      case .idle: close.idleBeforeClose.map { ", idle for \($0)" } ?? ", idle"
+      case .sendingRequest: ", while the request was sent"
+      case .awaitingResponse: ", awaiting the response"
+      case .receivingResponse: ", within the response"
+      }
+    return who + how + when
+  }
+}

@@ -1,0 +1,130 @@
+public import Correlator
+import Evidence
+
+/// The end of a session as text: findings first, then the pair side by side, the books, and what was
+/// not seen.
+public struct SummaryText: Sendable {
+  private let style: TextStyle
+
+  public init(_ style: TextStyle) { self.style = style }
+
+  public func render(_ summary: Summary) -> String {
+    [
+      findings(summary), upstreams(summary.upstreams), books(summary),
+      blindSpots(summary.blindSpots),
+    ].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
+  }
+
+  private func findings(_ summary: Summary) -> String {
+    guard !summary.findings.isEmpty else {
+      return style.bold("Findings") + "\n  "
+        + (summary.books.errors == 0
+          ? "nginx logged no upstream error while upclose watched" : "none")
+    }
+    var lines = [style.bold("Findings")]
+    for (index, finding) in summary.findings.enumerated() {
+      let count = "\(finding.errors) of \(finding.ofErrors) errors"
+      lines.append(
+        "\(index + 1). \(finding.upstream): \(style.bold(finding.cause.rawValue)), \(count)")
+      lines.append(wrapped("\(finding.text)", indent: "   "))
+      guard let fix = finding.fix else { continue }
+      if let directive = fix.directive {
+        let value = fix.value.map { " \($0);" } ?? " …;"
+        let place = fix.place.map { " in \($0)" } ?? ""
+        lines.append(wrapped("-> \(directive)\(value)\(place)", indent: "   "))
+      }
+      lines.append(wrapped((fix.directive == nil ? "-> " : "") + fix.text, indent: "   "))
+      if let cost = fix.tradeOff { lines.append(wrapped("costs: \(cost)", indent: "   ")) }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  /// A column an upstream, as many beside each other as fit.
+  private func upstreams(_ all: [UpstreamStatistics]) -> String {
+    guard !all.isEmpty else { return "" }
+    let label = 20
+    let column = 24
+    let perTable = max(1, ((style.width ?? 100) - label) / column)
+    var tables: [String] = []
+    for start in stride(from: 0, to: all.count, by: perTable) {
+      let group = Array(all[start..<min(start + perTable, all.count)])
+      tables.append(table(group, label: label, column: column))
+    }
+    return style.bold("Upstreams") + "\n" + tables.joined(separator: "\n\n")
+  }
+
+  private func table(_ group: [UpstreamStatistics], label: Int, column: Int) -> String {
+    func row(_ name: String, _ cell: (UpstreamStatistics) -> String) -> String {
+      var line = "  " + padded(name, label - 2)
+      for upstream in group { line += padded(cell(upstream), column) }
+      while line.last == " " { line.removeLast() }
+      return line
+    }
+    var lines = [
+      row("", \.upstream), row("group", { $0.group ?? "-" }), row("errors", { "\($0.errors)" }),
+    ]
+    for cause in Set(group.flatMap(\.causes.keys)).sorted() {
+      lines.append(row("  \(cause)", { "\($0.causes[cause] ?? 0)" }))
+    }
+    lines += [
+      row("connections ended", { "\($0.connectionsEnded)" }),
+      row("  idle, by backend", { "\($0.idleCloses)" }),
+      row("  in an exchange", { "\($0.abnormalCloses)" }),
+      row("  refused", { "\($0.refused)" }),
+      row("  by nginx", { "\($0.nginxCloses)" }),
+      row(
+        "closes when idle",
+        { $0.idleTimeout.map { "\($0.value) (n=\($0.count))" } ?? "-" }),
+      row("port open", { $0.checks == 0 ? "-" : "\($0.checksOpen)/\($0.checks)" }),
+      row("process", { $0.processes.last ?? "none on this host" }),
+    ]
+    return lines.joined(separator: "\n")
+  }
+
+  private func books(_ summary: Summary) -> String {
+    let books = summary.books
+    var lines = [style.bold("Books")]
+    var errors = "errors \(books.errors): \(books.matched) matched to their close"
+    if books.ambiguous > 0 { errors += " (\(books.ambiguous) ambiguous)" }
+    if books.unmatched > 0 {
+      let reasons = books.unmatchedBecause.sorted { $0.key < $1.key }.map {
+        "\($0.value) \($0.key)"
+      }
+      errors += ", \(books.unmatched) without one (\(reasons.joined(separator: "; ")))"
+    }
+    lines.append(wrapped(errors, indent: "  "))
+    if books.unexplainedCloses > 0 {
+      lines.append(
+        wrapped(
+          "closes in an exchange that no error explains: \(books.unexplainedCloses) "
+            + "(retried in silence, or not nginx's)", indent: "  "))
+    }
+    if books.incidentsDropped > 0 {
+      lines.append("  incidents counted but not kept: \(books.incidentsDropped)")
+    }
+    for source in books.sources {
+      var line = "\(source.source): \(source.seen) seen, \(source.lost) lost"
+      let details = source.details.filter { $0.value > 0 }.sorted { $0.key < $1.key }
+      if !details.isEmpty {
+        line += " (" + details.map { "\($0.key) \($0.value)" }.joined(separator: ", ") + ")"
+      }
+      lines.append(wrapped(line, indent: "  "))
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  private func blindSpots(_ spots: [BlindSpot]) -> String {
+    guard !spots.isEmpty else { return style.bold("Blind spots") + "\n  none known" }
+    var lines = [style.bold("Blind spots")]
+    for spot in spots {
+      var text = "\(spot.what): \(spot.cost)"
+      if let remedy = spot.remedy { text += "; \(remedy)" }
+      lines.append(wrapped(text, indent: "  "))
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  private func wrapped(_ text: String, indent: String) -> String {
+    style.wrap(indent + text, keeping: indent)
+  }
+}
