@@ -64,6 +64,7 @@ public indirect enum JSONValue: Sendable {
   private static func decimal(_ value: Double) -> String {
     guard value.isFinite else { return "null" }
     if value == value.rounded(), abs(value) < 1e15 { return String(Int64(value)) }
+    guard abs(value) < 1e15 else { return "\(value)" }
     let rounded = (value * 1e9).rounded() / 1e9
     let plain = "\(rounded)"
     return plain.contains("e") ? fixed(rounded, decimals: 9) : plain
