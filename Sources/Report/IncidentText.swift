@@ -28,6 +28,28 @@ public struct IncidentText: Sendable {
     ].joined(separator: "\n")
   }
 
+  /// All evidence with its weights, the rivals, what was ruled out and the fix, a line each.
+  public func details(_ incident: Incident) -> String {
+    var lines: [String] = []
+    for item in incident.evidence {
+      let sign = item.decibans < 0 ? "-" : "+"
+      lines.append("\(sign)\(Int(abs(item.decibans))) \(item.source): \(item.text)")
+    }
+    if !incident.verdict.rivals.isEmpty {
+      let rivals = incident.verdict.rivals.map { "\($0.cause.rawValue) \(percent($0.probability))" }
+      lines.append("rivals: " + rivals.joined(separator: ", "))
+    }
+    if !incident.ruledOut.isEmpty {
+      lines.append("ruled out: " + incident.ruledOut.joined(separator: "; "))
+    }
+    if let fix = incident.fix {
+      let directive = fix.directive.map { "\($0) \(fix.value ?? "…"); " } ?? ""
+      lines.append("fix: \(directive)\(fix.text)")
+    }
+    let indent = String(repeating: " ", count: 13)
+    return lines.map { style.wrap(indent + $0, keeping: indent) }.joined(separator: "\n")
+  }
+
   private func reason(_ incident: Incident) -> String {
     incident.match.unmatchedBecause ?? "not found"
   }

@@ -1,0 +1,137 @@
+import CLinux
+import Correlator
+import Evidence
+import Glibc
+import LinuxHost
+
+/// A live session: takes what the probes see, lets the correlator judge it, prints incidents as they
+/// stand, and ends at a signal, after a time, or when it is told to.
+final class LiveSession {
+  /// How much later than its own time an observation may arrive.
+  private static let lateness = TimeSpan.milliseconds(100)
+  /// How long is waited at the end for closes whose errors are already there.
+  private static let draining = TimeSpan.milliseconds(400)
+
+  private let probes: [any Probe]
+  private let inbox: Inbox
+  private let printer: SessionPrinter
+  private let duration: TimeSpan?
+  private let signals: Int32
+  private var correlator = Correlator()
+  private var status: StatusLine
+  private var incidents = 0
+  private var errors: UInt64 = 0
+  private var packets = Counters(source: "packets", seen: 0, lost: 0)
+  /// Called for each observation before the correlator sees it: a reload changes what is watched.
+  var onObservation: (Observation) -> Void = { _ in }
+  /// Called with each incident as it stands, and again when it is revised.
+  var onIncident: (Incident) -> Void = { _ in }
+
+  /// - Parameters:
+  ///   - probes: opened, not yet started.
+  ///   - signals: a descriptor for SIGINT and SIGTERM, which must be blocked in every thread.
+  init(
+    probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?, quiet: Bool,
+    signals: Int32
+  ) {
+    self.probes = probes
+    self.inbox = inbox
+    self.printer = printer
+    self.duration = duration
+    self.signals = signals
+    status = StatusLine(quiet: quiet)
+  }
+
+  /// Adds what was known before the probes started: the configuration, the blind spots.
+  func observe(_ observation: Observation) {
+    correlator.observe(observation)
+  }
+
+  /// Runs until it is over.
+  /// - Parameters:
+  ///   - end: becomes readable when the session is to end; nil: never.
+  ///   - failure: asked each round; a reason ends the session.
+  /// - Returns: the summary, also printed.
+  func run(end: Int32? = nil, failure: () -> String?) -> Summary {
+    let started = currentTime()
+    var isEnding: Timestamp?
+    var lastStatus = started
+    while true {
+      let woken = wait(end)
+      let now = currentTime()
+      if woken.signal {
+        if isEnding != nil { _exit(130) }
+        isEnding = now
+      }
+      if woken.end, isEnding == nil { isEnding = now }
+      if let duration, now - started >= duration, isEnding == nil { isEnding = now }
+      if failure() != nil { break }
+      round(now)
+      if let isEnding, now - isEnding >= Self.draining { break }
+      if now - lastStatus >= .milliseconds(250) {
+        lastStatus = now
+        showStatus(now - started)
+      }
+    }
+    status.clear()
+    for probe in probes { probe.stop() }
+    takeAll()
+    correlator.observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: currentTime()),
+        fact: .counters(inbox.counters)))
+    give(correlator.finish())
+    let summary = correlator.summary()
+    printer.print(summary)
+    return summary
+  }
+
+  private func round(_ now: Timestamp) {
+    takeAll()
+    let given = correlator.advance(to: now - Self.lateness)
+    if !given.isEmpty { give(given) }
+  }
+
+  private func takeAll() {
+    for observation in inbox.take() {
+      onObservation(observation)
+      switch observation.fact {
+      case .counters(let counters) where counters.source == "packets": packets = counters
+      case .nginxLine(let line) where line.message.isUpstreamFailure: errors += 1
+      default: break
+      }
+      correlator.observe(observation)
+    }
+  }
+
+  private func give(_ given: [Incident]) {
+    status.clear()
+    for incident in given {
+      if incident.revision == 1 { incidents += 1 }
+      printer.print(incident)
+      onIncident(incident)
+    }
+  }
+
+  private func wait(_ end: Int32?) -> (signal: Bool, end: Bool) {
+    var polled = [signals, inbox.descriptor, end ?? -1].map {
+      pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+    }
+    // The inbox wakes at once; a pause keeps a flood of packets from waking once a packet.
+    guard poll(&polled, 3, 50) > 0 else { return (false, false) }
+    var signal = false
+    if polled[0].revents != 0 {
+      var information = signalfd_siginfo()
+      signal = read(signals, &information, MemoryLayout<signalfd_siginfo>.size) > 0
+    }
+    if polled[1].revents != 0 { usleep(10_000) }
+    return (signal, polled[2].revents != 0)
+  }
+
+  private func showStatus(_ elapsed: TimeSpan) {
+    let seconds = elapsed.nanoseconds / 1_000_000_000
+    status.show(
+      "\(seconds) s  \(packets.seen) packets, \(packets.lost) dropped  \(errors) errors  "
+        + "\(incidents) incidents  (Ctrl-C ends and sums up)")
+  }
+}

@@ -1,0 +1,24 @@
+import ArgumentParser
+
+@main
+struct Upclose: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "upclose",
+    abstract: "Says who closed the TCP connection behind each nginx upstream error, how, and why.",
+    discussion: """
+      Start it on the nginx host, as root, while errors such as "upstream prematurely closed \
+      connection" come in:
+
+        upclose attach                 watch until Ctrl-C, then say what to change
+        upclose attach --duration 5m   the same for five minutes
+        upclose replay --pcap F --error-log F   the same from files, without root
+        upclose connections F          every TCP connection of a capture
+
+      Exit codes: 0 nothing wrong was found; 1 upstream errors were found; 2 it could not do its \
+      work; 64 wrong usage.
+      """,
+    version: "upclose 0.1.0",
+    subcommands: [
+      AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, DemoCommand.self,
+    ])
+}
