@@ -87,5 +87,6 @@ let package = Package(
     test("NginxProbe", ["Evidence"]),
     test("Correlator", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
+    test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]
 )

@@ -20,12 +20,15 @@ struct HTTPRequest {
   /// Reads one request from the start of `bytes`.
   static func parse(_ bytes: [UInt8]) -> Parsed {
     guard let headEnd = endOfHead(bytes) else {
-      return bytes.count > headLimit ? .refused("431 Request Header Fields Too Large") : .incomplete
+      return bytes.count > headLimit
+        ? .refused("431 Request Header Fields Too Large") : .incomplete
     }
     let head = String(decoding: bytes[..<headEnd], as: UTF8.self)
     let lines = head.split(separator: "\r\n", omittingEmptySubsequences: true)
     let words = (lines.first ?? "").split(separator: " ")
-    guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return .refused("400 Bad Request") }
+    guard words.count == 3, words[2].hasPrefix("HTTP/1.") else {
+      return .refused("400 Bad Request")
+    }
     var request = HTTPRequest(
       method: String(words[0]), target: String(words[1]), keepsAlive: words[2] != "HTTP/1.0",
       bodyBytes: 0)

@@ -199,7 +199,8 @@ struct Worker {
         descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
       drop(descriptor)
     case .truncate:
-      send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + String(repeating: "x", count: 50),
+      send(
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + String(repeating: "x", count: 50),
         on: descriptor)
       drop(descriptor)
     case .exit:
