@@ -30,7 +30,8 @@ func test(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 let package = Package(
   name: "upclose",
   products: [
-    .executable(name: "upclose", targets: ["upclose"])
+    .executable(name: "upclose", targets: ["upclose"]),
+    .executable(name: "lab-backend", targets: ["lab-backend"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -72,7 +73,7 @@ let package = Package(
       name: "LabWorld", dependencies: ["CLinux", "Evidence", "LinuxHost"], path: "Tests/Lab/World",
       swiftSettings: strict),
     .executableTarget(
-      name: "lab-backend", dependencies: ["CLinux"], path: "Tests/Lab/Backend",
+      name: "lab-backend", dependencies: ["CLinux", "LinuxHost"], path: "Tests/Lab/Backend",
       swiftSettings: strict),
 
     test("Evidence"),
@@ -86,5 +87,6 @@ let package = Package(
     test("NginxProbe", ["Evidence"]),
     test("Correlator", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
+    test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]
 )

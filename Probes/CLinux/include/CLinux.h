@@ -1,6 +1,7 @@
 // Linux interfaces that Swift's Glibc module does not offer: either the header is not in its module
 // map, the function is variadic, or it hides behind _GNU_SOURCE. No logic.
 #pragma once
+#include <spawn.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/epoll.h>
@@ -43,3 +44,6 @@ int clinux_termination_signalfd(void);
 int clinux_name_thread(const char *name);
 // The process dies with this signal when its parent does.
 int clinux_set_parent_death_signal(int signal);
+
+// A spawned program gets no descriptor from `first` on. Returns 0 or an errno.
+int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);

@@ -1,0 +1,89 @@
+import Evidence
+import Glibc
+import LinuxHost
+
+/// A memory cgroup with a limit and without swap, of version 1 or 2, whichever the host has.
+struct MemoryCgroup: Sendable {
+  /// Its directory.
+  var path: String
+
+  /// Where memory cgroups are made.
+  struct Hierarchy {
+    var path: String
+    var isUnified: Bool
+  }
+
+  /// Finds the hierarchy that has the memory controller.
+  static func hierarchy() throws -> Hierarchy {
+    let mounts = String(decoding: try readFile("/proc/mounts"), as: UTF8.self)
+    var unified: String?
+    for line in mounts.split(separator: "\n") {
+      let fields = line.split(separator: " ")
+      guard fields.count > 3 else { continue }
+      if fields[2] == "cgroup", fields[3].split(separator: ",").contains("memory") {
+        return Hierarchy(path: String(fields[1]), isUnified: false)
+      }
+      if fields[2] == "cgroup2" { unified = String(fields[1]) }
+    }
+    guard let unified else {
+      throw ProbeError(
+        doing: "find the memory cgroup", reason: "/proc/mounts names neither version 1 nor 2",
+        remedy: "mount -t cgroup2 none /sys/fs/cgroup")
+    }
+    let enabled = words(of: unified + "/cgroup.subtree_control")
+    if !enabled.contains("memory") {
+      do {
+        try write("+memory", to: unified + "/cgroup.subtree_control")
+      } catch let error as ProbeError {
+        throw ProbeError(
+          doing: "use memory cgroups below \(unified)", reason: error.reason,
+          remedy: "run where the memory controller is delegated (in a container: with --privileged"
+            + " and the host's cgroup namespace)")
+      }
+    }
+    return Hierarchy(path: unified, isUnified: true)
+  }
+
+  /// - Parameter limit: bytes.
+  static func make(_ name: String, limit: Int, undo: Undo) throws -> MemoryCgroup {
+    let hierarchy = try hierarchy()
+    let group = MemoryCgroup(path: "\(hierarchy.path)/\(name)")
+    undo.register("remove \(group.path)") { try group.remove() }
+    guard mkdir(group.path, 0o755) == 0 else {
+      throw ProbeError(doing: "make \(group.path)", reason: errorText(errno))
+    }
+    if hierarchy.isUnified {
+      try write("\(limit)", to: group.path + "/memory.max")
+      // Absent where the kernel has no swap accounting; then there is mostly no swap either.
+      try writeIfPresent("0", to: group.path + "/memory.swap.max")
+    } else {
+      try write("\(limit)", to: group.path + "/memory.limit_in_bytes")
+      try writeIfPresent("\(limit)", to: group.path + "/memory.memsw.limit_in_bytes")
+      try writeIfPresent("0", to: group.path + "/memory.swappiness")
+    }
+    return group
+  }
+
+  /// Kills what is in it, and removes it; nothing to do when it is gone.
+  func remove() throws {
+    guard access(path, F_OK) == 0 else { return }
+    try killAll(path) { Self.words(of: path + "/cgroup.procs").compactMap { pid_t($0) } }
+    // A process that has just died is counted for a moment longer.
+    try wait(until: "\(path) can be removed", limit: 10_000) {
+      rmdir(path) == 0 || errno == ENOENT
+    }
+  }
+
+  private static func words(of path: String) -> [Substring] {
+    guard let bytes = try? readFile(path) else { return [] }
+    return String(decoding: bytes, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+  }
+
+  private static func writeIfPresent(_ text: String, to path: String) throws {
+    if access(path, F_OK) == 0 { try write(text, to: path) }
+  }
+
+  private static func write(_ text: String, to path: String) throws {
+    try writeFile(text, to: path, flags: O_WRONLY)
+  }
+}

@@ -1,0 +1,70 @@
+import Glibc
+import LinuxHost
+
+/// Fields of `/proc/PID/stat`; nil when there is no such process.
+struct ProcessStatus {
+  /// `R`, `S`, `T` (stopped), `Z`, ...
+  var state: Character
+  var parent: pid_t
+  /// Clock ticks since boot: with the pid it names a process for good.
+  var startTicks: UInt64
+
+  init?(_ pid: pid_t) {
+    guard let bytes = try? readFile("/proc/\(pid)/stat") else { return nil }
+    // The command may itself contain blanks and parentheses: fields count from the last one.
+    let text = String(decoding: bytes, as: UTF8.self)
+    guard let end = text.lastIndex(of: ")") else { return nil }
+    let fields = text[text.index(after: end)...].split(separator: " ")
+    guard fields.count > 19, let state = fields[0].first, let parent = pid_t(fields[1]),
+      let start = UInt64(fields[19])
+    else { return nil }
+    self.state = state
+    self.parent = parent
+    startTicks = start
+  }
+}
+
+func allProcesses() -> [pid_t] { directoryEntries("/proc").compactMap { pid_t($0) } }
+
+/// Children that have not ended.
+func children(of pid: pid_t) -> [pid_t] {
+  allProcesses().filter { child in
+    guard let status = ProcessStatus(child) else { return false }
+    return status.parent == pid && status.state != "Z"
+  }
+}
+
+/// Processes whose main thread is in a network namespace, this one never.
+/// - Parameter path: as `/run/netns/NAME`.
+func processes(inNamespace path: String) -> [pid_t] {
+  var status = stat()
+  guard stat(path, &status) == 0 else { return [] }
+  let link = "net:[\(status.st_ino)]"
+  return allProcesses().filter { $0 != getpid() && readLink("/proc/\($0)/ns/net") == link }
+}
+
+/// Sends SIGKILL to all that `list` returns until it returns none, reaping our own children.
+func killAll(_ what: String, _ list: () -> [pid_t]) throws {
+  try wait(until: "\(what) is free of processes", limit: 10_000) {
+    let victims = list()
+    for pid in victims {
+      kill(pid, SIGKILL)
+      waitpid(pid, nil, WNOHANG)
+    }
+    return victims.isEmpty
+  }
+}
+
+/// Asks a child of ours to end with SIGTERM, and makes it after `patience` milliseconds.
+func endChild(_ pid: pid_t, patience: Int64 = 3_000) {
+  kill(pid, SIGTERM)
+  let end = monotonicMilliseconds() + patience
+  while waitpid(pid, nil, WNOHANG) == 0 {
+    if monotonicMilliseconds() >= end {
+      kill(pid, SIGKILL)
+      waitpid(pid, nil, 0)
+      return
+    }
+    usleep(2000)
+  }
+}
