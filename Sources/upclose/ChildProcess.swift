@@ -1,0 +1,56 @@
+import Evidence
+import Glibc
+import LinuxHost
+
+/// A program that runs beside this one, with its own stdin, stdout and stderr inherited.
+final class ChildProcess {
+  private let pid: pid_t
+  private var status: Int32?
+
+  /// - Throws: `ProbeError` when it cannot be started.
+  init(_ path: String, _ arguments: [String]) throws {
+    var pid = pid_t()
+    var pointers: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) }
+    defer { for pointer in pointers { free(pointer) } }
+    pointers.append(nil)
+    let result = posix_spawn(&pid, path, nil, nil, pointers, environ)
+    guard result == 0 else {
+      throw ProbeError(doing: "start \(path)", reason: errorText(result))
+    }
+    self.pid = pid
+  }
+
+  var isRunning: Bool {
+    if status != nil { return false }
+    var raw: Int32 = 0
+    guard waitpid(pid, &raw, WNOHANG) == pid else { return true }
+    status = raw
+    return false
+  }
+
+  /// Waits until something is so.
+  /// - Returns: false when the program ended before.
+  func wait(until condition: () -> Bool) -> Bool {
+    while isRunning {
+      if condition() { return true }
+      usleep(20_000)
+    }
+    return false
+  }
+
+  func interrupt() {
+    if isRunning { kill(pid, SIGINT) }
+  }
+
+  /// - Returns: its exit code, or 128 and the signal's number.
+  func waitForExit() -> Int32 {
+    var raw: Int32 = 0
+    if let status {
+      raw = status
+    } else {
+      while waitpid(pid, &raw, 0) < 0, errno == EINTR {}
+      status = raw
+    }
+    return raw & 0x7f == 0 ? raw >> 8 & 0xff : 128 + raw & 0x7f
+  }
+}
