@@ -87,6 +87,9 @@ let package = Package(
     test("NginxProbe", ["Evidence"]),
     test("Correlator", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
+    .testTarget(
+      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld"],
+      path: "Tests/UpcloseTests", swiftSettings: strict),
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]
 )
