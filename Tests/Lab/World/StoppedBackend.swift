@@ -85,15 +85,18 @@ extension FaultScript {
     }
   }
 
-  /// Starts A again, and the load when nginx gives both servers requests.
+  /// Starts A again, and the load when nginx gives both servers requests: until then every ordinary
+  /// request would be an error of its own.
   func startA() throws {
     try a.start()
+    // nginx disables a server for fail_timeout to one second more (it counts in whole seconds).
+    try rest(milliseconds: (NginxConfiguration.failTimeoutSeconds + 1) * 1000)
     let client = try client()
     var answered: Set<String> = []
     try wait(until: "nginx uses both servers again") {
       let response = try client.exchange("GET", "/pair/look/\(next)")
       if response.status == 200, let name = response.headers["x-backend"] { answered.insert(name) }
-      try rest(milliseconds: 50)
+      try rest(milliseconds: 100)
       return answered.count == 2
     }
     world.load.resume()

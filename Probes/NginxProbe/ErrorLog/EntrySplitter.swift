@@ -1,0 +1,153 @@
+/// Cuts a log's bytes into entries.
+///
+/// An entry starts with a time stamp; a physical line without one continues the entry before it
+/// (headers of gRPC, an application's words and decoded paths may hold line feeds). An entry of a
+/// client's connection that opened a quote and has not yet named the client cannot be over, unless it
+/// filled nginx's buffer: what looks like an entry behind it was put there by whoever chose those
+/// words, and continues it.
+struct EntrySplitter {
+  /// Bytes at which a physical line or an entry is given up; nginx itself stops at 2048.
+  static let limit = 16 << 10
+
+  /// Physical lines that neither started an entry nor continued one, and entries cut at the limit.
+  private(set) var strayLines: UInt64 = 0
+  private(set) var overlong: UInt64 = 0
+
+  private var buffer: [UInt8] = []
+  /// Where in the file `buffer` starts.
+  private var bufferOffset: UInt64
+  /// In `buffer`: the start of the entry that may go on, of the line behind what was looked at, and
+  /// where no line feed was found yet.
+  private var entry: Int?
+  /// The first line of the entry that looks like the start of another.
+  private var swallowed: Int?
+  private var line = 0
+  private var scanned = 0
+  /// The rest of an overlong line is being skipped.
+  private var isSkipping = false
+
+  /// - Parameter offset: where in the file the first byte will be from.
+  init(offset: UInt64 = 0) { bufferOffset = offset }
+
+  /// Where in the file the next byte is to come from.
+  var nextOffset: UInt64 { bufferOffset + UInt64(buffer.count) }
+
+  /// Takes the bytes that follow those taken before, and hands out every entry that is complete.
+  /// - Parameter body: gets an entry without its last line feed, and the offset of its first byte.
+  mutating func take(
+    _ bytes: UnsafeRawBufferPointer, _ body: (Span<UInt8>, UInt64) -> Void
+  ) {
+    buffer.append(contentsOf: bytes)
+    splitLines(body)
+    compact()
+  }
+
+  /// Hands out the entry that was waiting for more: nginx writes an entry at once, so at the end of
+  /// the file it is whole.
+  mutating func settle(_ body: (Span<UInt8>, UInt64) -> Void) {
+    while entry != nil {
+      flush(upTo: line, body)
+      splitLines(body)
+    }
+    compact()
+  }
+
+  /// The same at the end of a file that nothing will be added to: a last line without a line feed is
+  /// an entry too.
+  mutating func finish(_ body: (Span<UInt8>, UInt64) -> Void) {
+    if line < buffer.count, !isSkipping {
+      buffer.append(10)
+      splitLines(body)
+    }
+    settle(body)
+  }
+
+  private mutating func splitLines(_ body: (Span<UInt8>, UInt64) -> Void) {
+    while let feed = nextLineFeed() {
+      let start = line
+      line = feed + 1
+      scanned = line
+      if isSkipping {
+        isSkipping = false
+        continue
+      }
+      consider(start..<feed, body)
+    }
+    scanned = buffer.count
+    if buffer.count - line > Self.limit {
+      // Part of it may have been other entries, which change what the last line is.
+      guard flush(upTo: line, body) else { return splitLines(body) }
+      if !isSkipping { overlong += 1 }
+      isSkipping = true
+      line = buffer.count
+    }
+  }
+
+  private func nextLineFeed() -> Int? {
+    buffer.span.first(10, in: scanned..<buffer.count)
+  }
+
+  private mutating func consider(
+    _ range: Range<Int>, _ body: (Span<UInt8>, UInt64) -> Void
+  ) {
+    let starts = EntryHeader.startsEntry(buffer.span.extracting(range))
+    guard let start = entry else {
+      if starts { entry = range.lowerBound } else { strayLines += 1 }
+      return
+    }
+    if starts {
+      if goesOn(start..<range.lowerBound - 1) {
+        swallowed = swallowed ?? range.lowerBound
+      } else if flush(upTo: range.lowerBound, body) {
+        entry = range.lowerBound
+      }
+    } else if range.upperBound - start > Self.limit {
+      if flush(upTo: range.lowerBound, body) { overlong += 1 }
+    }
+  }
+
+  /// Whether an entry cannot have ended yet.
+  private func goesOn(_ range: Range<Int>) -> Bool {
+    guard range.count < ErrorLogParser.longestEntry else { return false }
+    let bytes = buffer.span.extracting(range)
+    guard let header = EntryHeader(bytes), header.connection != nil, header.level != .debug,
+      bytes.first(", client: ", in: header.end..<bytes.count) == nil
+    else { return false }
+    return bytes.first(UInt8(ascii: "\""), in: header.end..<bytes.count) != nil
+      // Those of the stream module name the client otherwise, and quote nothing of it.
+      && bytes.first(", bytes from/to client", in: header.end..<bytes.count) == nil
+  }
+
+  /// Hands out the waiting entry, which ends before `end`.
+  ///
+  /// If it swallowed what looked like entries, and yet never came to its own end, it was left
+  /// unfinished (a full disk): then those were entries, and are looked at again.
+  /// - Returns: whether all of it was handed out.
+  @discardableResult
+  private mutating func flush(upTo end: Int, _ body: (Span<UInt8>, UInt64) -> Void) -> Bool {
+    guard let start = entry else { return true }
+    entry = nil
+    let other = swallowed
+    swallowed = nil
+    if let other, end - 1 - start > ErrorLogParser.longestEntry || goesOn(start..<end - 1) {
+      body(buffer.span.extracting(start..<other - 1), bufferOffset + UInt64(start))
+      line = other
+      scanned = other
+      return false
+    }
+    body(buffer.span.extracting(start..<end - 1), bufferOffset + UInt64(start))
+    return true
+  }
+
+  /// Forgets what was handed out.
+  private mutating func compact() {
+    let keep = entry ?? line
+    guard keep > 0 else { return }
+    buffer.removeFirst(keep)
+    bufferOffset += UInt64(keep)
+    swallowed = swallowed.map { $0 - keep }
+    line -= keep
+    scanned -= keep
+    if entry != nil { entry = 0 }
+  }
+}

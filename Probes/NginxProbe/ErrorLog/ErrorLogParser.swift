@@ -1,0 +1,127 @@
+public import Evidence
+
+/// Takes entries of an nginx error log apart.
+///
+/// It only reads: a hostile line yields odd text (escaped), never another field's value, and garbage
+/// yields nil.
+public struct ErrorLogParser {
+  /// Bytes of an entry that filled nginx's buffer (`NGX_MAX_ERROR_STR` 2048, less the line feed).
+  public static let longestEntry = 2047
+
+  /// Whether query strings stay in requests and upstream URIs; they may hold secrets.
+  public var keepsQueryStrings: Bool
+  /// The least urgent level that is kept.
+  public var threshold: LogLevel
+  private var clock: LogClock
+
+  /// - Parameters:
+  ///   - zone: whose local time the log is written in.
+  ///   - threshold: lines of a less urgent level are not taken apart. By default all but `debug`.
+  public init(
+    zone: LogZone = .host, keepsQueryStrings: Bool = false, threshold: LogLevel = .info
+  ) {
+    self.keepsQueryStrings = keepsQueryStrings
+    self.threshold = threshold
+    clock = LogClock(zone)
+  }
+
+  /// What became of an entry.
+  public enum Outcome: Hashable, Sendable {
+    case line(NginxLine)
+    /// A well-formed entry below the threshold.
+    case skipped
+    /// Not an entry of an error log.
+    case malformed
+  }
+
+  /// Takes one entry apart.
+  /// - Parameters:
+  ///   - bytes: the entry without its last line feed; those within it are part of it.
+  ///   - path: the log it came from.
+  ///   - offset: where in the log its first byte is.
+  ///   - arrival: when it was read, for a line that was read as it was written.
+  public mutating func parse(
+    _ bytes: Span<UInt8>, path: String = "", offset: UInt64 = 0, arrival: Timestamp? = nil
+  ) -> Outcome {
+    guard let header = EntryHeader(bytes) else { return .malformed }
+    guard header.level <= threshold else { return .skipped }
+    let known = recognize(bytes, at: header.end)
+    var context = EntryContext(bytes, message: header.end, fixedEnd: known?.end)
+    let errno = known?.text == .nameResolution ? nil : Self.takeErrno(bytes, &context.message)
+    let kind = known.map { NginxMessage($0.text, Self.traits(bytes, header, context, errno)) }
+    var line = NginxLine(
+      message: kind ?? .other, text: bytes.text(context.message), level: header.level.name,
+      stamped: clock.moment(header.time, arrival: arrival), worker: header.pid,
+      connection: header.connection, errno: errno,
+      isTruncated: context.isCut || bytes.count >= Self.longestEntry, path: path, offset: offset)
+    fill(&line, bytes, context)
+    return .line(line)
+  }
+
+  /// The same for bytes in an array.
+  public mutating func parse(
+    _ bytes: [UInt8], path: String = "", offset: UInt64 = 0, arrival: Timestamp? = nil
+  ) -> Outcome {
+    parse(bytes.span, path: path, offset: offset, arrival: arrival)
+  }
+
+  private func fill(_ line: inout NginxLine, _ bytes: Span<UInt8>, _ context: EntryContext) {
+    line.action = context.action.map { bytes.text($0) }
+    line.client = context.client.map { bytes.text($0) }
+    line.server = context.server.map { bytes.text($0) }
+    line.host = context.host.map { bytes.text($0) }
+    line.subrequest = context.subrequest.map { withoutQuery(bytes, $0) }
+    line.request = context.request.map { withoutQuery(bytes, $0) }
+    guard let range = context.upstream else { return }
+    let uri = context.request.flatMap { Self.requestURI(bytes, $0) }.map { bytes.text($0) }
+    let value = UpstreamValue(
+      bytes.text(range)[...], requestURI: uri?[...], isCut: range.upperBound == bytes.count)
+    line.scheme = value.scheme
+    line.upstream = value.peer
+    line.upstreamURI = value.uri.map { uri in
+      keepsQueryStrings ? uri : String(uri.prefix { $0 != "?" })
+    }
+  }
+
+  private static func traits(
+    _ bytes: Span<UInt8>, _ header: EntryHeader, _ context: EntryContext, _ errno: Int32?
+  ) -> LineTraits {
+    let isSendingToClient = context.action.map { bytes.has("sending to client", at: $0.lowerBound) }
+    return LineTraits(
+      level: header.level, phase: ActionPhase(bytes, context.action),
+      isSendingToClient: isSendingToClient ?? false, hasErrno: errno != nil,
+      hasClient: context.client != nil, hasUpstream: context.upstream != nil,
+      isStream: context.isStream)
+  }
+
+  /// Takes ` (ERRNO: TEXT)` off the end of a message.
+  private static func takeErrno(_ bytes: Span<UInt8>, _ message: inout Range<Int>) -> Int32? {
+    guard let last = message.last, bytes[last] == UInt8(ascii: ")"),
+      let open = bytes.last(" (", in: message)
+    else { return nil }
+    var position = open + 2
+    guard let number = bytes.number(at: &position), bytes.has(": ", at: position),
+      let errno = Int32(exactly: number)
+    else { return nil }
+    message = message.lowerBound..<open
+    return errno
+  }
+
+  /// The URI of a request line, with its query string.
+  private static func requestURI(_ bytes: Span<UInt8>, _ request: Range<Int>) -> Range<Int>? {
+    guard let space = bytes.first(UInt8(ascii: " "), in: request) else { return nil }
+    let end = bytes.last(" HTTP/", in: request) ?? request.upperBound
+    return space + 1 <= end ? space + 1..<end : nil
+  }
+
+  /// A request line, or a URI, without what is between `?` and the version.
+  private func withoutQuery(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String {
+    guard !keepsQueryStrings, let mark = bytes.first(UInt8(ascii: "?"), in: range) else {
+      return bytes.text(range)
+    }
+    guard let version = bytes.last(" HTTP/", in: mark..<range.upperBound) else {
+      return bytes.text(range.lowerBound..<mark)
+    }
+    return bytes.text(range.lowerBound..<mark) + bytes.text(version..<range.upperBound)
+  }
+}

@@ -1,0 +1,83 @@
+# Sourced by Probes/run and Tests/run: what is missing on this machine, and its installation.
+# Nothing here does anything, or says anything, when nothing is missing.
+
+say() { printf '%s: %s\n' "$me" "$*" >&2; }
+# Exit code 2: could not do its work.
+give_up() { say "$@"; exit 2; }
+
+has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]; }
+
+# missing_packages TOOL...: prints the Debian packages of those that are not there.
+missing_packages() {
+  local tool
+  for tool in "$@"; do
+    case $tool in
+      libpcap) pkg-config --exists libpcap 2>/dev/null || echo libpcap-dev ;;
+      nginx) has nginx || echo nginx-light ;;
+      ip) has ip || echo iproute2 ;;
+      *) has "$tool" || echo "$tool" ;;
+    esac
+  done
+}
+
+# install_missing TOOL...: installs what is missing, or says what to do about it.
+install_missing() {
+  local packages
+  mapfile -t packages < <(missing_packages "$@")
+  [ ${#packages[@]} -gt 0 ] || return 0
+  if ! has apt-get; then
+    give_up "this machine lacks what Debian calls ${packages[*]}, and has no apt-get." \
+      "Install the same by its own means, then run this again."
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    give_up "${packages[*]} must be installed first, which needs root." \
+      "Run this once as root, or: apt-get install ${packages[*]}"
+  fi
+  say "installing ${packages[*]}"
+  # A subshell: its EXIT trap puts the policy back, and this script goes on to exec.
+  (
+    export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if [[ " ${packages[*]} " == *" nginx-light "* ]]; then keep_nginx_off; fi
+    if ! { apt-get -q update && apt-get -q -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold \
+        install "${packages[@]}"; } </dev/null >"$log" 2>&1; then
+      cat "$log" >&2
+      give_up "apt-get could not install ${packages[*]}; its own words are above."
+    fi
+    if [[ " ${packages[*]} " == *" nginx-light "* ]]; then nginx_stays_off; fi
+  ) || exit
+}
+
+# Debian starts a service as soon as its package is there; this nginx is only for namespaces of our
+# own, and port 80 is to stay as it was. A policy that exists already is not touched; where it would
+# let nginx start, systemd is told not to.
+keep_nginx_off() {
+  policy=/usr/sbin/policy-rc.d
+  pid_file_was_there=$([ ! -e /run/nginx.pid ] || echo yes)
+  if [ ! -e $policy ] && [ ! -L $policy ]; then
+    trap 'rm -f "$log" "$policy"' EXIT
+    printf '#!/bin/sh\n# Made by upclose for the time of one installation.\n%s\n' \
+      'case $1 in nginx*) exit 101 ;; *) exit 0 ;; esac' >$policy
+    chmod 755 $policy
+  elif [ -d /run/systemd/system ]; then
+    trap 'rm -f "$log"; systemctl unmask --runtime nginx.service >/dev/null 2>&1 || true' EXIT
+    systemctl mask --runtime nginx.service >/dev/null 2>&1 || true
+  fi
+}
+
+# Whatever the policy was: not running, and not at the next start of the machine either. An nginx
+# that ran before the installation is somebody else's.
+nginx_stays_off() {
+  if [ -z "$pid_file_was_there" ] && [ -s /run/nginx.pid ]; then
+    service nginx stop </dev/null >/dev/null 2>&1 || true
+  fi
+  update-rc.d nginx disable </dev/null >/dev/null 2>&1 || true
+  say "nginx-light is installed for use in private namespaces; its service is off"
+}
+
+# The toolchain itself is not in Debian.
+need_swift() {
+  has swift || give_up "swift is not on PATH; upclose needs Swift 6.2 or later: https://swift.org/install"
+}
