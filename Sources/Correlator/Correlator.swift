@@ -87,7 +87,7 @@ public struct Correlator: Sendable {
 
   private mutating func observe(_ connection: Connection) {
     watchedPackets = true
-    if ownProbes[connection.flow.originator] != nil { return }
+    if isOwnProbe(connection) { return }
     fresh[connection.id] = connection
     guard CloseStore.isAbnormal(connection) else { return }
     closes[connection.flow.responder, default: CloseStore()].put(connection)
@@ -134,7 +134,7 @@ public struct Correlator: Sendable {
       let lonely = closes[endpoint]?.forget(before: horizon - .seconds(30)) ?? []
       countUnexplained(lonely, at: endpoint)
     }
-    ownProbes = ownProbes.filter { $0.value > watermark - .seconds(60) }
+    ownProbes = ownProbes.filter { $0.value > watermark - .seconds(120) }
     return given
   }
 
@@ -145,7 +145,7 @@ public struct Correlator: Sendable {
   }
 
   private mutating func settle(_ due: Set<Int>) -> [Incident] {
-    let matches = Matching(pending: pending, closes: closes, workers: host.workers).solve()
+    let matches = matching(pending).solve()
     var given: [Incident] = []
     for error in pending where due.contains(error.id) {
       let match = matches[error.id] ?? .none
@@ -167,6 +167,17 @@ public struct Correlator: Sendable {
     return given
   }
 
+  private func matching(_ errors: [OpenError]) -> Matching {
+    Matching(pending: errors, closes: closes, workers: host.workers, isForeign: isOwnProbe)
+  }
+
+  /// Whether a connection is the port prober's. Ports are reused, so its time must fit too; it may be
+  /// seen before the prober says that it made it.
+  private func isOwnProbe(_ connection: Connection) -> Bool {
+    guard let probed = ownProbes[connection.flow.originator] else { return false }
+    return (connection.firstPacket - probed).magnitude < .seconds(2)
+  }
+
   /// Looks again at fresh incidents when something came that may bear on them.
   private mutating func reviseStanding(at watermark: Timestamp) -> [Incident] {
     defer {
@@ -186,8 +197,7 @@ public struct Correlator: Sendable {
           close: connection, confidence: old.match.confidence, candidates: old.match.candidates)
       } else if old.close == nil {
         match =
-          Matching(pending: [error], closes: closes, workers: host.workers).solve()[error.id]
-          ?? .none
+          matching([error]).solve()[error.id] ?? .none
         if let close = match.close {
           closes[close.flow.responder]?.claim(close.id, for: error.id)
         }
@@ -335,6 +345,7 @@ public struct Correlator: Sendable {
     let settled = fresh.values.filter { $0.lastPacket < time }.sorted { $0.id < $1.id }
     for connection in settled {
       fresh[connection.id] = nil
+      if isOwnProbe(connection) { continue }
       let endpoint = connection.flow.responder
       withTally(endpoint) { $0.count(connection) }
     }
@@ -342,7 +353,8 @@ public struct Correlator: Sendable {
 
   private mutating func countUnexplained(_ connections: [Connection], at endpoint: Endpoint) {
     let abnormal = connections.filter {
-      $0.closer == .responder && ($0.phase != .idle || $0.requestAfterFIN) && $0.manner != .refused
+      !isOwnProbe($0) && $0.closer == .responder && ($0.phase != .idle || $0.requestAfterFIN)
+        && $0.manner != .refused
     }
     guard !abnormal.isEmpty else { return }
     books.unexplainedCloses += abnormal.count

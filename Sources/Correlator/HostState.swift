@@ -67,7 +67,7 @@ struct HostState {
       holders[inode, default: []].removeAll { $0.pid == sighting.process.pid }
       holders[inode, default: []].append(sighting.process)
       if let endpoint = endpointOfInode[inode] {
-        processes[endpoint, default: [:]][sighting.process.pid] = sighting.process
+        remember(sighting.process, behind: endpoint)
       }
     }
     trim()
@@ -143,7 +143,17 @@ struct HostState {
 
   private mutating func learn(_ inode: UInt64, serves endpoint: Endpoint) {
     endpointOfInode[inode] = endpoint
-    for holder in holders[inode] ?? [] { processes[endpoint, default: [:]][holder.pid] = holder }
+    for holder in holders[inode] ?? [] { remember(holder, behind: endpoint) }
+  }
+
+  /// A pool that recycles its workers has many; the oldest are forgotten first.
+  private mutating func remember(_ process: ProcessIdentity, behind endpoint: Endpoint) {
+    processes[endpoint, default: [:]][process.pid] = process
+    guard let known = processes[endpoint], known.count > 4000 else { return }
+    for old in known.values.sorted(by: { ($0.startTicks ?? 0) < ($1.startTicks ?? 0) }).prefix(2000)
+    {
+      processes[endpoint]?[old.pid] = nil
+    }
   }
 
   private mutating func keep(_ flow: Flow, _ change: (inout Ends) -> Void) {

@@ -6,6 +6,8 @@ struct Matching {
   var pending: [Correlator.OpenError]
   var closes: [Endpoint: CloseStore]
   var workers: (Flow) -> [ProcessIdentity]
+  /// Connections that are not nginx's and need no explanation.
+  var isForeign: (Connection) -> Bool
 
   struct Match {
     var close: Connection?
@@ -33,6 +35,7 @@ struct Matching {
     let last = (errors.map(\.time.latest).max() ?? Timestamp(nanoseconds: 0)) + reach
     let free = store.entries.filter {
       $0.incident == nil && $0.connection.lastPacket > first && $0.connection.firstPacket < last
+        && !isForeign($0.connection)
     }.map(\.connection)
     let scorer = MatchScore(workerOf: workers)
     var scores: [[Int: Double]] = Array(repeating: [:], count: errors.count)

@@ -8,7 +8,8 @@ import LinuxHost
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "demo",
-    abstract: "A flaky backend pair with known faults, in namespaces of its own, and what attach says.",
+    abstract:
+      "A flaky backend pair with known faults, in namespaces of its own, and what attach says.",
     discussion: """
       Builds a private world (two network namespaces, a veth, a memory cgroup, a real nginx with two \
       real backends), injects real faults for half a minute, runs upclose attach beside it, and \
