@@ -56,7 +56,7 @@ struct Endings {
       let note = noted[identity.pid]
       let status = status(of: ending.owner, table) ?? note?.status
       let patience: Int64 = hasConnector ? 200_000_000 : 1_000_000_000
-      guard status != nil || now - ending.seen > patience else {
+      guard status != nil || now - ending.seen >= patience else {
         still.append(ending)
         continue
       }

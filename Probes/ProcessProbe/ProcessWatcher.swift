@@ -56,6 +56,7 @@ struct ProcessWatcher {
         count()
       }
     }
+    tellEnded(endings.take(now: .max, hasConnector: false, table))
     count()
   }
 
@@ -165,7 +166,12 @@ struct ProcessWatcher {
         endings.add(gone, now: now, unseenSince: unseenSince)
       }
     }
-    for ended in endings.take(now: now, hasConnector: connector != nil, table) {
+    tellEnded(endings.take(now: now, hasConnector: connector != nil, table))
+    endings.lastLook = now
+  }
+
+  private mutating func tellEnded(_ all: [Endings.Ended]) {
+    for ended in all {
       counters.seen += 1
       counters.details["exits", default: 0] += 1
       if ended.exit.code == nil, ended.exit.signal == nil {
@@ -173,7 +179,6 @@ struct ProcessWatcher {
       }
       emit(.processExit(ended.exit), at: ended.time)
     }
-    endings.lastLook = now
   }
 
   // MARK: Telling
