@@ -1,0 +1,158 @@
+import Evidence
+import Glibc
+import LinuxHost
+
+/// Reads what `/proc` says of processes. A process may end between two reads: then there is nothing.
+struct ProcessTable {
+  /// Where it is mounted.
+  let root: String
+
+  init(root: String) { self.root = root }
+
+  /// All processes (not their threads).
+  func processes() -> [Int32] { directoryEntries(root).compactMap { Int32($0) } }
+
+  /// Who a process is; nil when it is gone.
+  func identity(_ pid: Int32) -> ProcessIdentity? {
+    guard let stat = stat(pid) else { return nil }
+    return ProcessIdentity(
+      pid: pid, command: stat.command, parent: stat.parent, startTicks: stat.startTicks,
+      executable: readLink("\(root)/\(pid)/exe").map { String(escapingControlsIn: $0.utf8) },
+      cgroup: cgroup(pid), descriptorLimit: descriptorLimit(pid))
+  }
+
+  /// What `/proc/PID/stat` says (proc(5)).
+  struct Stat: Equatable {
+    var command: String
+    var state: UInt8
+    var parent: Int32
+    var startTicks: UInt64
+    /// As `wait` would tell it; 0 for a process that lives, or to a reader who may not trace it.
+    var exitStatus: Int32
+  }
+
+  func stat(_ pid: Int32) -> Stat? {
+    guard let bytes = try? readFile("\(root)/\(pid)/stat", limit: 4096) else { return nil }
+    return Self.stat(bytes)
+  }
+
+  static func stat(_ bytes: [UInt8]) -> Stat? {
+    // The name is the kernel's comm and may hold anything, also parentheses and spaces.
+    guard let open = bytes.firstIndex(of: UInt8(ascii: "(")),
+      let close = bytes.lastIndex(of: UInt8(ascii: ")")), open < close
+    else { return nil }
+    let fields = bytes[(close + 1)...].split { $0 == 32 || $0 == 10 }
+    // Fields 3 (state), 4 (ppid), 22 (starttime) and 52 (exit_code) of the manual's count.
+    guard fields.count >= 20, let state = fields[0].first, let parent = number(fields[1]),
+      let start = number(fields[19]).flatMap({ UInt64(exactly: $0) })
+    else { return nil }
+    let status = fields.count > 49 ? number(fields[49]) ?? 0 : 0
+    return Stat(
+      command: String(escapingControlsIn: bytes[(open + 1)..<close]), state: state,
+      parent: Int32(clamping: parent), startTicks: start, exitStatus: Int32(clamping: status))
+  }
+
+  /// The children of a process's main thread; empty where the kernel does not list them
+  /// (CONFIG_PROC_CHILDREN).
+  func children(_ pid: Int32) -> [Int32] {
+    guard let bytes = try? readFile("\(root)/\(pid)/task/\(pid)/children", limit: 1 << 20) else {
+      return []
+    }
+    return bytes.split { $0 == 32 || $0 == 10 }.compactMap { Self.number($0) }.map {
+      Int32(clamping: $0)
+    }
+  }
+
+  enum Access { case allowed, denied, gone }
+
+  /// Hands over the inode of every socket that a process holds.
+  func forEachSocket(of pid: Int32, _ body: (UInt64) -> Void) -> Access {
+    guard let directory = opendir("\(root)/\(pid)/fd") else {
+      return errno == EACCES || errno == EPERM ? .denied : .gone
+    }
+    defer { closedir(directory) }
+    let descriptor = dirfd(directory)
+    var target = [CChar](repeating: 0, count: 64)
+    while let entry = readdir(directory) {
+      let count = withUnsafePointer(to: &entry.pointee.d_name) { name in
+        name.withMemoryRebound(to: CChar.self, capacity: 256) { name in
+          name.pointee == CChar(bitPattern: UInt8(ascii: "."))
+            ? 0 : readlinkat(descriptor, name, &target, target.count)
+        }
+      }
+      if count < 0, errno == EACCES || errno == EPERM { return .denied }
+      guard count > 0 else { continue }
+      target.withUnsafeBytes { bytes in
+        if let inode = Self.socketInode(UnsafeRawBufferPointer(rebasing: bytes[..<count])) {
+          body(inode)
+        }
+      }
+    }
+    return .allowed
+  }
+
+  /// The number in `socket:[12345]`.
+  static func socketInode(_ link: UnsafeRawBufferPointer) -> UInt64? {
+    let prefix: StaticString = "socket:["
+    let size = prefix.utf8CodeUnitCount
+    guard let base = link.baseAddress, link.count > size + 1,
+      memcmp(base, prefix.utf8Start, size) == 0, link[link.count - 1] == UInt8(ascii: "]")
+    else { return nil }
+    return number(link[size..<(link.count - 1)]).flatMap { UInt64(exactly: $0) }
+  }
+
+  /// The memory controller's path, or else the unified hierarchy's (cgroups(7)).
+  private func cgroup(_ pid: Int32) -> String? {
+    guard let bytes = try? readFile("\(root)/\(pid)/cgroup", limit: 1 << 16) else { return nil }
+    return Self.cgroup(bytes)
+  }
+
+  static func cgroup(_ bytes: [UInt8]) -> String? {
+    var unified: String?
+    for line in bytes.split(separator: 10) {
+      let parts = line.split(
+        separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
+      guard parts.count == 3 else { continue }
+      let controllers = parts[1].split(separator: UInt8(ascii: ","))
+      if controllers.contains(where: { $0.elementsEqual("memory".utf8) }) {
+        return String(escapingControlsIn: parts[2])
+      }
+      if parts[1].isEmpty { unified = String(escapingControlsIn: parts[2]) }
+    }
+    return unified
+  }
+
+  private func descriptorLimit(_ pid: Int32) -> UInt64? {
+    guard let bytes = try? readFile("\(root)/\(pid)/limits", limit: 1 << 16) else { return nil }
+    for line in bytes.split(separator: 10) where line.starts(with: "Max open files".utf8) {
+      return line.split(separator: 32).dropFirst(3).first.flatMap { Self.number($0) }.flatMap {
+        UInt64(exactly: $0)
+      }
+    }
+    return nil
+  }
+
+  private static func number(_ digits: some Collection<UInt8>) -> Int64? {
+    let isNegative = digits.first == UInt8(ascii: "-")
+    var value: Int64 = 0
+    let rest = digits.dropFirst(isNegative ? 1 : 0)
+    guard !rest.isEmpty, rest.count < 19 else {
+      // An unlimited address space and the like are larger than a signed number.
+      return rest.isEmpty || !rest.allSatisfy({ (48...57).contains($0) }) ? nil : .max
+    }
+    for byte in rest {
+      guard (48...57).contains(byte) else { return nil }
+      value = value * 10 + Int64(byte - 48)
+    }
+    return isNegative ? -value : value
+  }
+}
+
+/// How a process ended, as `wait` tells it: the signal in seven bits, the exit code above.
+struct WaitStatus: Equatable {
+  var raw: Int32
+
+  /// The signal that ended it, if one did.
+  var signal: Int32? { raw & 0x7f == 0 ? nil : raw & 0x7f }
+  var code: Int32? { raw & 0x7f == 0 ? raw >> 8 & 0xff : nil }
+}

@@ -1,0 +1,118 @@
+public import Evidence
+import Glibc
+public import LinuxHost
+import Synchronization
+
+/// Looks, four times a second, at the TCP sockets of the watched endpoints in every network
+/// namespace of the host: who listens there and how long its queue is, and which flows are open,
+/// each with the inode by which its process can be found.
+///
+/// Yields `.socket` for what is new or has changed, `.counters` (source `sockets`) once a second
+/// when something was seen, and `.blindSpot` where it may not look. A flow that lives for less than
+/// the interval may be missed.
+public final class SocketProbe: Probe {
+  public let name = "sockets"
+  private let host: String
+  private let interval: TimeSpan
+  private let finder: NamespaceFinder
+  private let maximumNamespaces: Int
+  private let watch: Mutex<Watch>
+  private let namespaces = Mutex<[NetworkNamespace]>([])
+  private let refusal = Mutex<BlindSpot?>(nil)
+  private let thread = Mutex<ProbeThread?>(nil)
+
+  /// - Parameters:
+  ///   - watching: the upstreams' addresses and ports.
+  ///   - host: named in every observation.
+  ///   - interval: between two looks, at least 10 ms.
+  ///   - maximumNamespaces: how many network namespaces are looked into.
+  ///   - proc: where the process table is mounted.
+  public init(
+    watching: some Sequence<Endpoint>, host: String = hostName(),
+    interval: TimeSpan = .milliseconds(250), maximumNamespaces: Int = 256, proc: String = "/proc"
+  ) {
+    self.host = host
+    self.interval = max(interval, .milliseconds(10))
+    self.maximumNamespaces = max(1, maximumNamespaces)
+    finder = NamespaceFinder(proc: proc)
+    watch = Mutex(Watch(watching))
+  }
+
+  deinit { stop() }
+
+  /// Replaces the watched endpoints, also while it runs.
+  public func watch(_ endpoints: some Sequence<Endpoint>) {
+    let new = Watch(endpoints)
+    watch.withLock { $0 = new }
+  }
+
+  /// Makes a socket in each network namespace; the calling thread is in its own again when this
+  /// returns.
+  /// - Throws: `ProbeError` when the kernel offers no socket diagnosis here.
+  public func open() throws {
+    let own = finder.current()
+    var opened = [try NetworkNamespace(inode: own)]
+    var refused = 0
+    var reason: ProbeError?
+    for (inode, pid) in finder.find() where inode != own {
+      if opened.count >= maximumNamespaces {
+        refused += 1
+        continue
+      }
+      do {
+        opened.append(try finder.open(inode, ofProcess: pid))
+      } catch let error as ProbeError where error.remedy != nil {
+        refused += 1
+        reason = error
+      } catch {
+        // Its last process has just ended.
+      }
+    }
+    namespaces.withLock { $0 = opened }
+    if refused > 0 { refusal.withLock { $0 = Self.namespaceBlindSpot(refused, reason) } }
+  }
+
+  /// - Throws: `ProbeError` when it was not opened, or there can be no thread.
+  public func start(_ sink: @escaping ObservationSink) throws {
+    let opened = namespaces.withLock { namespaces in
+      defer { namespaces = [] }
+      return namespaces
+    }
+    guard !opened.isEmpty else {
+      throw ProbeError(doing: "look at sockets", reason: "it was not opened")
+    }
+    let spot = refusal.withLock { $0 }
+    let started = try ProbeThread.start("upclose-sockets") { [self] thread in
+      var watcher = SocketWatcher(
+        host: host, namespaces: opened, finder: finder, maximumNamespaces: maximumNamespaces,
+        blindSpot: spot, sink: sink)
+      watcher.run(thread, interval: interval) { [self] in watch.withLock { $0 } }
+    }
+    thread.withLock { $0 = started }
+  }
+
+  public func stop() {
+    let running = thread.withLock { thread in
+      defer { thread = nil }
+      return thread
+    }
+    running?.stop()
+    namespaces.withLock { $0 = [] }
+  }
+
+  /// What a session loses when this probe could not be opened.
+  public static func blindSpot(_ error: ProbeError) -> BlindSpot {
+    BlindSpot(
+      id: "sockets", what: "the sockets of this host were not seen: \(error.reason)",
+      cost: "no flow's owner is known, so a killed process looks like a close by choice",
+      remedy: error.remedy)
+  }
+
+  static func namespaceBlindSpot(_ count: Int, _ reason: ProbeError?) -> BlindSpot {
+    BlindSpot(
+      id: "network-namespaces",
+      what: "\(count) network namespaces of this host were not looked into"
+        + (reason.map { ": \($0.reason)" } ?? ": too many"),
+      cost: "backends in them (containers) have no known owner", remedy: reason?.remedy)
+  }
+}

@@ -1,0 +1,112 @@
+import Evidence
+
+/// Which sockets of the watched endpoints are known, so that only news is told.
+struct SocketTable {
+  private struct Key: Hashable {
+    var namespace: UInt64
+    var inode: UInt64
+  }
+  private struct Entry {
+    var told: SocketSighting
+    var round: UInt64
+  }
+
+  /// At most so many sockets are remembered and told.
+  let limit: Int
+  private var entries: [Key: Entry] = [:]
+  private(set) var overflow: UInt64 = 0
+
+  init(limit: Int) { self.limit = limit }
+
+  var count: Int { entries.count }
+
+  /// Notes what one dump of a namespace showed.
+  /// - Returns: what is new or has changed.
+  mutating func update(
+    namespace: UInt64, round: UInt64, with sightings: some Sequence<SocketSighting>
+  ) -> [SocketSighting] {
+    var news: [SocketSighting] = []
+    for sighting in sightings {
+      let key = Key(namespace: namespace, inode: sighting.inode)
+      guard var entry = entries[key] else {
+        guard entries.count < limit else {
+          overflow += 1
+          continue
+        }
+        entries[key] = Entry(told: sighting, round: round)
+        news.append(sighting)
+        continue
+      }
+      entry.round = round
+      if Self.isNews(sighting, after: entry.told) {
+        entry.told = sighting
+        news.append(sighting)
+      }
+      entries[key] = entry
+    }
+    entries = entries.filter { $0.key.namespace != namespace || $0.value.round == round }
+    return news
+  }
+
+  /// Drops what was seen in a namespace that is gone.
+  mutating func forget(namespace: UInt64) {
+    entries = entries.filter { $0.key.namespace != namespace }
+  }
+
+  /// A queue's length is told while it grows beyond half of what it may hold, and when it has
+  /// fallen below that again.
+  static func isNews(_ new: SocketSighting, after old: SocketSighting) -> Bool {
+    var sameQueue = new
+    sameQueue.queued = old.queued
+    if sameQueue != old { return true }
+    guard let queued = new.queued, let before = old.queued, let backlog = new.backlog else {
+      return false
+    }
+    func isHigh(_ length: UInt32) -> Bool { UInt64(length) * 2 > UInt64(backlog) }
+    return isHigh(queued) ? queued > before : isHigh(before)
+  }
+}
+
+/// The watched endpoints, and what a socket is to them.
+struct Watch: Equatable {
+  let endpoints: Set<Endpoint>
+  let ports: [UInt16]
+  private let byPort: [UInt16: [Endpoint]]
+
+  init(_ endpoints: some Sequence<Endpoint>) {
+    self.endpoints = Set(endpoints)
+    byPort = Dictionary(grouping: self.endpoints, by: \.port)
+    ports = byPort.keys.sorted()
+  }
+
+  /// Nil for a socket that is nobody's (its process has closed it), or of no watched endpoint.
+  func sighting(of socket: DumpedSocket, in namespace: NetworkNamespace) -> SocketSighting? {
+    guard socket.inode != 0 else { return nil }
+    var sighting = SocketSighting(
+      role: .responder, local: socket.local, inode: socket.inode,
+      namespace: namespace.inode == 0 ? nil : namespace.inode)
+    if socket.isListener {
+      guard accepts(socket, in: namespace) else { return nil }
+      sighting.role = .listener
+      sighting.queued = socket.receiveQueue
+      sighting.backlog = socket.sendQueue
+      return sighting
+    }
+    sighting.remote = socket.remote
+    if endpoints.contains(socket.local) { return sighting }
+    guard endpoints.contains(socket.remote) else { return nil }
+    sighting.role = .originator
+    return sighting
+  }
+
+  private func accepts(_ socket: DumpedSocket, in namespace: NetworkNamespace) -> Bool {
+    guard let candidates = byPort[socket.local.port] else { return false }
+    guard socket.local.address.isUnspecified else { return endpoints.contains(socket.local) }
+    return candidates.contains { endpoint in
+      let isOfFamily =
+        socket.local.address.isV4
+        ? endpoint.address.isV4 : !(socket.isV6Only && endpoint.address.isV4)
+      return isOfFamily && namespace.owns(endpoint.address)
+    }
+  }
+}

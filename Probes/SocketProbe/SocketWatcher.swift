@@ -1,0 +1,151 @@
+import Evidence
+import Glibc
+import LinuxHost
+
+/// The socket probe's thread.
+struct SocketWatcher {
+  let host: String
+  private var namespaces: [NetworkNamespace]
+  private let own: UInt64
+  private let finder: NamespaceFinder
+  private let maximumNamespaces: Int
+  private let sink: ObservationSink
+
+  private var table = SocketTable(limit: 65_536)
+  private var round: UInt64 = 0
+  /// Namespaces in which the last dump found something.
+  private var busy: Set<UInt64> = []
+  private var toldSpots: Set<String> = []
+  private var counters = Counters(source: "sockets", seen: 0, lost: 0)
+  private var counted = Counters(source: "sockets", seen: 0, lost: 0)
+
+  /// A quiet namespace is looked at in every so many rounds.
+  private static let quietRounds: UInt64 = 8
+
+  init(
+    host: String, namespaces: [NetworkNamespace], finder: NamespaceFinder, maximumNamespaces: Int,
+    blindSpot: BlindSpot?, sink: @escaping ObservationSink
+  ) {
+    self.host = host
+    self.namespaces = namespaces
+    own = namespaces.first?.inode ?? 0
+    self.finder = finder
+    self.maximumNamespaces = maximumNamespaces
+    self.sink = sink
+    if let blindSpot { tell(blindSpot) }
+  }
+
+  mutating func run(_ thread: ProbeThread, interval: TimeSpan, _ watch: () -> Watch) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 8)
+    defer { buffer.deallocate() }
+    let pause = Int32(clamping: interval.nanoseconds / 1_000_000)
+    let refreshRounds = max(1, UInt64(3_000 / max(1, pause)))
+    let countRounds = max(1, UInt64(1_000 / max(1, pause)))
+    var watched = watch()
+    repeat {
+      let current = watch()
+      let isChanged = current != watched
+      watched = current
+      if round % refreshRounds == 0 {
+        if round > 0 { refreshNamespaces() }
+        for index in namespaces.indices { namespaces[index].refreshAddresses(buffer) }
+      }
+      let request = SocketDump.request(ports: watched.ports)
+      for namespace in namespaces
+      where round % Self.quietRounds == 0 || isChanged || busy.contains(namespace.inode) {
+        if watched.ports.isEmpty {
+          table.forget(namespace: namespace.inode)
+        } else {
+          look(into: namespace, request, watched, buffer)
+        }
+      }
+      if round % countRounds == 0 { count() }
+      round += 1
+    } while thread.sleep(milliseconds: pause)
+    count()
+  }
+
+  private mutating func look(
+    into namespace: NetworkNamespace, _ request: [UInt8], _ watched: Watch,
+    _ buffer: UnsafeMutableRawBufferPointer
+  ) {
+    let before = currentTime()
+    var sightings: [SocketSighting] = []
+    do {
+      try namespace.diagnosis.dump(type: SocketDump.type, payload: request, buffer: buffer) {
+        guard let socket = DumpedSocket($0) else { return }
+        if let sighting = watched.sighting(of: socket, in: namespace) { sightings.append(sighting) }
+      }
+    } catch {
+      if let error = error as? ProbeError { tell(SocketProbe.blindSpot(error)) }
+      return
+    }
+    let time = currentTime()
+    counters.details["dumps", default: 0] += 1
+    if sightings.isEmpty {
+      busy.remove(namespace.inode)
+    } else {
+      busy.insert(namespace.inode)
+    }
+    let news = table.update(namespace: namespace.inode, round: round, with: sightings)
+    counters.seen += UInt64(news.count)
+    for sighting in news {
+      let when = TimeEstimate(best: time, earliest: before, latest: time)
+      sink(Observation(host: host, time: when, fact: .socket(sighting)))
+    }
+  }
+
+  /// Opens namespaces that are new, and lets go of those without a process: a socket of ours would
+  /// keep them, and their interfaces, alive.
+  private mutating func refreshNamespaces() {
+    let found = finder.find()
+    // Without any, the process table cannot be read: keep what there is.
+    guard !found.isEmpty else { return }
+    for namespace in namespaces where namespace.inode != own && found[namespace.inode] == nil {
+      table.forget(namespace: namespace.inode)
+      busy.remove(namespace.inode)
+    }
+    namespaces.removeAll { $0.inode != own && found[$0.inode] == nil }
+    let known = Set(namespaces.map(\.inode))
+    var refused = 0
+    var reason: ProbeError?
+    for (inode, pid) in found where !known.contains(inode) {
+      guard namespaces.count < maximumNamespaces else {
+        refused += 1
+        continue
+      }
+      do {
+        let opened = try finder.open(inode, ofProcess: pid)
+        namespaces.append(opened)
+        // So that it is looked at now, and not when its turn comes.
+        busy.insert(inode)
+      } catch let error as ProbeError where error.remedy != nil {
+        refused += 1
+        reason = error
+      } catch {
+        // Its last process has just ended.
+      }
+    }
+    if refused > 0 { tell(SocketProbe.namespaceBlindSpot(refused, reason)) }
+  }
+
+  private mutating func tell(_ spot: BlindSpot) {
+    guard toldSpots.insert(spot.id).inserted else { return }
+    emit(.blindSpot(spot))
+  }
+
+  private mutating func count() {
+    counters.lost = table.overflow
+    counters.details["namespaces"] = UInt64(namespaces.count)
+    counters.details["open"] = UInt64(table.count)
+    var quiet = counted
+    quiet.details["dumps"] = counters.details["dumps"]
+    guard counters != quiet else { return }
+    counted = counters
+    emit(.counters(counters))
+  }
+
+  private func emit(_ fact: Observation.Fact) {
+    sink(Observation(host: host, time: TimeEstimate(exactly: currentTime()), fact: fact))
+  }
+}
