@@ -117,6 +117,32 @@ struct LabWorldTests {
     #expect(ProcessStatus(sleeper) == nil)
   }
 
+  /// Needs a unified hierarchy with at least one controller, as every systemd of today mounts it.
+  @Test func `a container's processes are moved aside for a controller and back`() throws {
+    let mounts = String(decoding: try readFile("/proc/mounts"), as: UTF8.self)
+    let unified = mounts.split(separator: "\n").first { $0.contains(" cgroup2 ") }?.split(
+      separator: " ")[1]
+    guard let root = unified.map(String.init),
+      let controller = cgroupWords(root + "/cgroup.controllers").first.map(String.init)
+    else { return }
+    let undo = Undo()
+    defer { #expect(undo.run() == []) }
+    try CgroupController(name: controller, parent: root).enable(undo)
+    let container = MemoryCgroup(path: "\(root)/\(RunName.next(Self.name).description)")
+    undo.register("remove the container") { try container.remove() }
+    mkdir(container.path, 0o755)
+    let child = try spawn("/bin/sleep", ["600"], output: "/dev/null")
+    try writeCgroup("\(child)", to: container.path + "/cgroup.procs")
+
+    let inner = Undo()
+    try CgroupController(name: controller, parent: container.path).enable(inner)
+    #expect(cgroupWords(container.path + "/cgroup.subtree_control") == [controller[...]])
+    #expect(cgroupWords(container.path + "/cgroup.procs") == [])
+    #expect(inner.run() == [])
+    #expect(cgroupWords(container.path + "/cgroup.subtree_control") == [])
+    #expect(cgroupWords(container.path + "/cgroup.procs") == ["\(child)"])
+  }
+
   @Test func `a name that is used by a living run is left alone`() {
     let own = RunName.next(Self.name)
     #expect(own.isAlive)

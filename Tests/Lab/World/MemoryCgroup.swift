@@ -30,34 +30,26 @@ struct MemoryCgroup: Sendable {
         doing: "find the memory cgroup", reason: "/proc/mounts names neither version 1 nor 2",
         remedy: "mount -t cgroup2 none /sys/fs/cgroup")
     }
-    let enabled = words(of: unified + "/cgroup.subtree_control")
-    if !enabled.contains("memory") {
-      do {
-        try write("+memory", to: unified + "/cgroup.subtree_control")
-      } catch let error as ProbeError {
-        throw ProbeError(
-          doing: "use memory cgroups below \(unified)", reason: error.reason,
-          remedy: "run where the memory controller is delegated (in a container: with --privileged"
-            + " and the host's cgroup namespace)")
-      }
-    }
     return Hierarchy(path: unified, isUnified: true)
   }
 
   /// - Parameter limit: bytes.
   static func make(_ name: String, limit: Int, undo: Undo) throws -> MemoryCgroup {
     let hierarchy = try hierarchy()
+    if hierarchy.isUnified {
+      try CgroupController(name: "memory", parent: hierarchy.path).enable(undo)
+    }
     let group = MemoryCgroup(path: "\(hierarchy.path)/\(name)")
     undo.register("remove \(group.path)") { try group.remove() }
     guard mkdir(group.path, 0o755) == 0 else {
       throw ProbeError(doing: "make \(group.path)", reason: errorText(errno))
     }
     if hierarchy.isUnified {
-      try write("\(limit)", to: group.path + "/memory.max")
+      try writeCgroup("\(limit)", to: group.path + "/memory.max")
       // Absent where the kernel has no swap accounting; then there is mostly no swap either.
       try writeIfPresent("0", to: group.path + "/memory.swap.max")
     } else {
-      try write("\(limit)", to: group.path + "/memory.limit_in_bytes")
+      try writeCgroup("\(limit)", to: group.path + "/memory.limit_in_bytes")
       try writeIfPresent("\(limit)", to: group.path + "/memory.memsw.limit_in_bytes")
       try writeIfPresent("0", to: group.path + "/memory.swappiness")
     }
@@ -67,23 +59,14 @@ struct MemoryCgroup: Sendable {
   /// Kills what is in it, and removes it; nothing to do when it is gone.
   func remove() throws {
     guard access(path, F_OK) == 0 else { return }
-    try killAll(path) { Self.words(of: path + "/cgroup.procs").compactMap { pid_t($0) } }
+    try killAll(path) { cgroupWords(path + "/cgroup.procs").compactMap { pid_t($0) } }
     // A process that has just died is counted for a moment longer.
     try wait(until: "\(path) can be removed", limit: 10_000) {
       rmdir(path) == 0 || errno == ENOENT
     }
   }
 
-  private static func words(of path: String) -> [Substring] {
-    guard let bytes = try? readFile(path) else { return [] }
-    return String(decoding: bytes, as: UTF8.self).split { $0 == " " || $0 == "\n" }
-  }
-
   private static func writeIfPresent(_ text: String, to path: String) throws {
-    if access(path, F_OK) == 0 { try write(text, to: path) }
-  }
-
-  private static func write(_ text: String, to path: String) throws {
-    try writeFile(text, to: path, flags: O_WRONLY)
+    if access(path, F_OK) == 0 { try writeCgroup(text, to: path) }
   }
 }

@@ -43,15 +43,21 @@ func processes(inNamespace path: String) -> [pid_t] {
   return allProcesses().filter { $0 != getpid() && readLink("/proc/\($0)/ns/net") == link }
 }
 
-/// Sends SIGKILL to all that `list` returns until it returns none, reaping our own children.
+/// Sends SIGKILL to all that `list` returns until it returns none and all are gone. A dead process
+/// shows its namespace no more, so each victim is followed to its end: ours are reaped, a zombie of
+/// somebody else's is left to its parent.
 func killAll(_ what: String, _ list: () -> [pid_t]) throws {
+  var victims: Set<pid_t> = []
   try wait(until: "\(what) is free of processes", limit: 10_000) {
-    let victims = list()
-    for pid in victims {
-      kill(pid, SIGKILL)
+    let found = list()
+    for pid in found { kill(pid, SIGKILL) }
+    victims.formUnion(found)
+    victims = victims.filter { pid in
       waitpid(pid, nil, WNOHANG)
+      guard let status = ProcessStatus(pid) else { return false }
+      return status.state != "Z" || status.parent == getpid()
     }
-    return victims.isEmpty
+    return found.isEmpty && victims.isEmpty
   }
 }
 
