@@ -84,7 +84,7 @@ let package = Package(
     test("SocketProbe", ["Evidence", "CLinux"]),
     test("ProcessProbe", ["Evidence", "CLinux"]),
     test("PortProbe", ["Evidence", "CLinux"]),
-    test("NginxProbe", ["Evidence"]),
+    test("NginxProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(

@@ -62,6 +62,12 @@ struct EntrySplitter {
     settle(body)
   }
 
+  /// Goes on with the books of the splitter that it replaces.
+  mutating func inheritCounts(of other: EntrySplitter) {
+    strayLines = other.strayLines
+    overlong = other.overlong
+  }
+
   private mutating func splitLines(_ body: (Span<UInt8>, UInt64) -> Void) {
     while let feed = nextLineFeed() {
       let start = line

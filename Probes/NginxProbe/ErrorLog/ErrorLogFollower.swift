@@ -1,0 +1,84 @@
+import CLinux
+public import Evidence
+import Glibc
+import LinuxHost
+import Synchronization
+
+/// Follows error logs as they are written.
+///
+/// It starts at their ends. Lines come in the order of their log, none twice and none left out,
+/// through rotation by rename and create, by `copytruncate` (whose own loss between copy and cut
+/// nobody can undo), by a symbolic link, through deletion, and in a log that does not exist yet.
+public final class ErrorLogFollower: Probe {
+  public let name = "errors"
+  private let options: LogOptions
+  private let paths: Mutex<[String]>
+  private let inotify = Mutex<Int32>(-1)
+  private let opened = Mutex<Opened?>(nil)
+  private let thread = Mutex<ProbeThread?>(nil)
+
+  /// - Parameter paths: absolute paths; each is followed by its name.
+  public init(_ paths: [String], options: LogOptions) {
+    self.options = options
+    self.paths = Mutex(paths)
+  }
+
+  deinit { stop() }
+
+  /// Opens the logs, at their ends.
+  /// - Throws: `ProbeError` when none of them can ever be followed here; one that does not exist yet
+  ///   is waited for.
+  public func open() throws {
+    let descriptor = inotify_init1(Int32(IN_CLOEXEC | IN_NONBLOCK))
+    guard descriptor >= 0 else {
+      throw ProbeError(
+        doing: "watch the error log (inotify)", reason: errorText(errno),
+        remedy: "raise fs.inotify.max_user_instances")
+    }
+    inotify.withLock { $0 = descriptor }
+    let wanted = paths.withLock { $0 }
+    let reader = LogReader(options: options, inotify: descriptor)
+    for path in wanted { reader.follow(path, fromEnd: true) }
+    let problems = reader.logs.compactMap { $0.problem }.filter { !$0.isWaitedFor }
+    if let problem = problems.first, problems.count == wanted.count { throw problem }
+    opened.withLock { $0 = Opened(reader: reader) }
+  }
+
+  public func start(_ sink: @escaping ObservationSink) throws {
+    guard let opened = opened.withLock({ $0.take() }) else {
+      throw ProbeError(doing: "follow the error log", reason: "it was not opened")
+    }
+    let thread = try ProbeThread.start("upclose-errors") { [weak self] thread in
+      opened.reader.run(thread, sink) { self?.paths.withLock { $0 } ?? [] }
+    }
+    self.thread.withLock { $0 = thread }
+  }
+
+  /// Follows these too, from now on: from their ends, for logs that exist; at once, or within a
+  /// second.
+  public func follow(_ more: [String]) {
+    paths.withLock { paths in
+      for path in more where !paths.contains(path) { paths.append(path) }
+    }
+  }
+
+  public func stop() {
+    thread.withLock { $0.take() }?.stop()
+    opened.withLock { $0 = nil }
+    inotify.withLock { descriptor in
+      if descriptor >= 0 { close(descriptor) }
+      descriptor = -1
+    }
+  }
+
+  /// Handed from the opening thread to the probe's own, once.
+  private final class Opened: @unchecked Sendable {
+    let reader: LogReader
+    init(reader: LogReader) { self.reader = reader }
+  }
+}
+
+extension ProbeError {
+  /// A log that is not there may come.
+  fileprivate var isWaitedFor: Bool { reason == errorText(ENOENT) }
+}

@@ -1,0 +1,170 @@
+import CLinux
+import Evidence
+import Glibc
+import LinuxHost
+
+/// A log that is followed by its path, through every kind of rotation.
+///
+/// The old file stays open for a while beside the new one: between the rename and the `USR1` (and
+/// until a busy worker sees it) nginx goes on writing to the old one. The old is always read to its
+/// end before the new.
+final class FollowedLog {
+  /// How long an old file is read after its last line, and how many of them are kept.
+  static let retirement = TimeSpan.seconds(60)
+  static let mostRetired = 8
+
+  let path: String
+  private let directoryPath: String
+  private let name: String
+  private let inotify: Int32
+  /// Kept so that the log can be opened again after privileges were dropped, also in another mount
+  /// namespace.
+  private var directory: Int32 = -1
+  private(set) var directoryWatch: Int32 = -1
+  private var current: OpenLog?
+  private var retired: [OpenLog] = []
+  private(set) var rotations: UInt64 = 0
+  private var forgottenStrays: UInt64 = 0
+  /// What is wrong with it now; nil when it is read.
+  private(set) var problem: ProbeError?
+  /// When the path last led nowhere, or to a file that was moved away.
+  private var missingSince: Timestamp?
+
+  /// - Parameter fromEnd: whether what the file holds already is left out.
+  init(_ path: String, inotify: Int32, fromEnd: Bool) {
+    self.path = path
+    self.inotify = inotify
+    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+    directoryPath = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
+    openDirectory()
+    openCurrent(fromEnd: fromEnd)
+  }
+
+  deinit {
+    if directoryWatch >= 0 { inotify_rm_watch(inotify, directoryWatch) }
+    if directory >= 0 { close(directory) }
+  }
+
+  /// The inotify watches by which it is told of news.
+  var watches: [Int32] {
+    ([directoryWatch, current?.watch ?? -1] + retired.map(\.watch)).filter { $0 >= 0 }
+  }
+
+  /// Whether a new file is expected any moment.
+  func isWaiting(at now: Timestamp) -> Bool {
+    missingSince.map { now - $0 < .seconds(10) } ?? false
+  }
+
+  var notParsed: UInt64 {
+    forgottenStrays + (current?.strayLines ?? 0) + retired.reduce(0) { $0 + $1.strayLines }
+  }
+
+  /// Reads what is new, in the order in which it was written.
+  /// - Parameter body: gets each entry, its offset, when it was read, and when the file it is from
+  ///   was last read to its end (nil: never, so it may be old).
+  func service(_ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void) {
+    for log in retired { read(log, body) }
+    // A file may be replaced again while its predecessor is being read.
+    for _ in 0..<Self.mostRetired {
+      if let current { read(current, body) }
+      guard leadsElsewhere() else { break }
+      let before = current?.identity
+      if let old = current {
+        retired.append(old)
+        // What was written between the last read and the appearance of the new file.
+        read(old, body)
+        rotations += 1
+      }
+      current = nil
+      openCurrent(fromEnd: false)
+      if current == nil || current?.identity == before { break }
+    }
+    forgetRetired()
+  }
+
+  private func read(_ log: OpenLog, _ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void) {
+    let lastEmpty = log.lastEmpty
+    do {
+      if try log.readToEnd({ body($0, $1, $2, lastEmpty) }) { rotations += 1 }
+      if log === current { problem = nil }
+    } catch {
+      problem = ProbeError(
+        doing: "follow \(path)", reason: (error as? ProbeError)?.description ?? "\(error)")
+    }
+  }
+
+  private func forgetRetired() {
+    let now = currentTime()
+    let kept = retired.suffix(Self.mostRetired).filter { log in
+      now - (log.lastRead ?? log.lastEmpty ?? now) < Self.retirement
+    }
+    for log in retired where !kept.contains(where: { $0 === log }) {
+      forgottenStrays += log.strayLines
+    }
+    retired = Array(kept)
+  }
+
+  /// Whether the path now leads to another file than the one that is open.
+  private func leadsElsewhere() -> Bool {
+    if directory < 0 { openDirectory() }
+    var status = stat()
+    guard directory >= 0, fstatat(directory, name, &status, 0) == 0 else {
+      if missingSince == nil { missingSince = currentTime() }
+      // The directory itself may have been replaced.
+      openDirectory()
+      return false
+    }
+    return current?.identity != FileIdentity(status)
+  }
+
+  private func openDirectory() {
+    let opened = open(directoryPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard opened >= 0 else { return }
+    if directory >= 0 {
+      var old = stat()
+      var new = stat()
+      if fstat(directory, &old) == 0, fstat(opened, &new) == 0,
+        FileIdentity(old) == FileIdentity(new)
+      {
+        close(opened)
+        return
+      }
+      close(directory)
+    }
+    directory = opened
+    let watch = inotify_add_watch(
+      inotify, "/proc/self/fd/\(opened)",
+      UInt32(IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE))
+    if watch >= 0 { directoryWatch = watch }
+  }
+
+  private func openCurrent(fromEnd: Bool) {
+    guard directory >= 0 else {
+      problem = ProbeError(doing: "open \(path)", reason: errorText(ENOENT))
+      return
+    }
+    // Not blocking: the path may lead to a pipe without a writer.
+    let opened = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard opened >= 0 else {
+      problem = ProbeError(
+        doing: "open \(path)", reason: errorText(errno),
+        remedy: errno == EACCES ? "run as root" : nil)
+      if missingSince == nil { missingSince = currentTime() }
+      return
+    }
+    var status = stat()
+    guard fstat(opened, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      close(opened)
+      problem = ProbeError(
+        doing: "follow \(path)", reason: "it is not a file",
+        remedy:
+          "add a second log to the configuration: `error_log /var/log/nginx/upclose.log info;`")
+      return
+    }
+    current = OpenLog(
+      descriptor: opened, identity: FileIdentity(status), inotify: inotify, fromEnd: fromEnd)
+    problem = nil
+    missingSince = nil
+  }
+}

@@ -1,0 +1,68 @@
+import Evidence
+import LinuxHost
+
+/// How error logs are read.
+public struct LogOptions: Sendable {
+  /// The host named in observations.
+  public var host: String
+  /// Whose local time the logs are written in.
+  public var zone: LogZone
+  /// Whether query strings stay in requests and upstream URIs.
+  public var keepsQueryStrings: Bool
+  /// The least urgent level that becomes an observation; `debug` lines are only counted by default.
+  public var threshold: LogLevel
+
+  public init(
+    host: String? = nil, zone: LogZone = .host, keepsQueryStrings: Bool = false,
+    threshold: LogLevel = .info
+  ) {
+    self.host = host ?? hostName()
+    self.zone = zone
+    self.keepsQueryStrings = keepsQueryStrings
+    self.threshold = threshold
+  }
+
+  var parser: ErrorLogParser {
+    ErrorLogParser(zone: zone, keepsQueryStrings: keepsQueryStrings, threshold: threshold)
+  }
+}
+
+/// The books of one log.
+struct LogCounts {
+  var lines: UInt64 = 0
+  var notParsed: UInt64 = 0
+  var skipped: UInt64 = 0
+  var rotations: UInt64 = 0
+  var duplicates: UInt64 = 0
+
+  mutating func add(_ other: LogCounts) {
+    lines += other.lines
+    notParsed += other.notParsed
+    skipped += other.skipped
+    rotations += other.rotations
+    duplicates += other.duplicates
+  }
+
+  var counters: Counters {
+    Counters(
+      source: "errors", seen: lines, lost: 0,
+      details: [
+        "not parsed": notParsed, "below threshold": skipped, "rotations": rotations,
+        "in two logs": duplicates,
+      ])
+  }
+}
+
+extension TimeEstimate {
+  /// How far nginx's cached clock may lag when a worker is busy: measured 2.0 s.
+  static let stallAllowance = TimeSpan.seconds(2)
+
+  /// When a line was written, from its stamp alone: within the second that it names, or later by as
+  /// much as the worker's clock lagged.
+  /// - Parameter limit: the line was there by then.
+  init(stamped: Timestamp, notAfter limit: Timestamp? = nil) {
+    var latest = stamped + .seconds(1) + Self.stallAllowance
+    if let limit { latest = max(stamped, min(latest, limit)) }
+    self.init(best: min(stamped + .milliseconds(500), latest), earliest: stamped, latest: latest)
+  }
+}

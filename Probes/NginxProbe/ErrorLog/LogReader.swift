@@ -1,0 +1,162 @@
+import CLinux
+import Evidence
+import Glibc
+import LinuxHost
+
+/// The follower's work, all of it on its own thread.
+final class LogReader {
+  /// How long before it is read a line may have been written, when the reader was waiting for it.
+  /// inotify wakes it within a fraction of a millisecond; a saturated host may keep a thread that
+  /// long from a processor.
+  static let wakeLatency = TimeSpan.milliseconds(100)
+  /// Also when inotify says nothing (a network file system, an overflow).
+  private static let tick = TimeSpan.seconds(1)
+
+  private let options: LogOptions
+  private let inotify: Int32
+  private(set) var logs: [FollowedLog] = []
+  private var parser: ErrorLogParser
+  private var filter = DuplicateFilter()
+  private var counts = LogCounts()
+
+  init(options: LogOptions, inotify: Int32) {
+    self.options = options
+    self.inotify = inotify
+    parser = options.parser
+  }
+
+  func follow(_ path: String, fromEnd: Bool) {
+    logs.append(FollowedLog(path, inotify: inotify, fromEnd: fromEnd))
+  }
+
+  /// Reads until the thread is to end.
+  /// - Parameter paths: the logs to follow by now.
+  func run(_ thread: ProbeThread, _ sink: ObservationSink, paths: () -> [String]) {
+    for problem in logs.compactMap(\.problem) { sink(blindSpot(problem)) }
+    var nextTick = currentTime() + Self.tick
+    // What was written between opening and now.
+    service(nil, sink)
+    while !thread.shouldStop {
+      let now = currentTime()
+      let isWaiting = logs.contains { $0.isWaiting(at: now) }
+      let rest = (nextTick - now).nanoseconds / 1_000_000 + 1
+      let timeout = Int32(min(max(rest, 0), isWaiting ? 50 : 1000))
+      let ready = thread.waitReadable([inotify], milliseconds: timeout)
+      let news = ready.isEmpty ? [] : readEvents()
+      let isTick = currentTime() >= nextTick
+      service(isTick || isWaiting || news == nil ? nil : news, sink)
+      if isTick {
+        nextTick = currentTime() + Self.tick
+        for path in paths() where !logs.contains(where: { $0.path == path }) {
+          follow(path, fromEnd: true)
+          if let problem = logs.last?.problem { sink(blindSpot(problem)) }
+        }
+        sink(counters())
+      }
+    }
+    service(nil, sink)
+    sink(counters())
+  }
+
+  /// Reads what is new in the logs that have these watches; in all, when nil.
+  private func service(_ watches: Set<Int32>?, _ sink: ObservationSink) {
+    for (index, log) in logs.enumerated() {
+      if let watches, watches.isDisjoint(with: log.watches) { continue }
+      log.service { entry, offset, arrival, lastEmpty in
+        if logs.count > 1, !filter.isNew(entry, log: index, at: arrival) {
+          counts.duplicates += 1
+          return
+        }
+        take(entry, log.path, offset, arrival, lastEmpty, sink)
+      }
+    }
+  }
+
+  private func take(
+    _ entry: Span<UInt8>, _ path: String, _ offset: UInt64, _ arrival: Timestamp,
+    _ lastEmpty: Timestamp?, _ sink: ObservationSink
+  ) {
+    switch parser.parse(entry, path: path, offset: offset, arrival: arrival) {
+    case .line(var line):
+      counts.lines += 1
+      let time = Self.estimate(&line, arrival: arrival, lastEmpty: lastEmpty)
+      sink(Observation(host: options.host, time: time, fact: .nginxLine(line)))
+    case .skipped:
+      counts.lines += 1
+      counts.skipped += 1
+    case .malformed:
+      counts.notParsed += 1
+    }
+  }
+
+  /// When a line was written.
+  ///
+  /// nginx writes each at once, unbuffered (src/core/ngx_log.c:183), so a line that was not there at
+  /// the last look was written since, and most likely just now. A line that was there at the first
+  /// look may be older: then its stamp is all there is.
+  static func estimate(
+    _ line: inout NginxLine, arrival: Timestamp, lastEmpty: Timestamp?
+  ) -> TimeEstimate {
+    guard let lastEmpty else {
+      return TimeEstimate(stamped: line.stamped, notAfter: arrival)
+    }
+    correctZone(&line, arrival: arrival)
+    let bound = max(lastEmpty, arrival - wakeLatency)
+    // A stamp in the future (another host's clock) says nothing.
+    let stamped = line.stamped <= arrival ? line.stamped : bound
+    return TimeEstimate(best: arrival, earliest: max(bound, stamped), latest: arrival)
+  }
+
+  /// An nginx in a container mostly runs in UTC, whatever its host does. A line that has just been
+  /// written but is stamped whole quarters of an hour off comes from another zone.
+  private static func correctZone(_ line: inout NginxLine, arrival: Timestamp) {
+    let quarter = TimeSpan.seconds(900).nanoseconds
+    let off = (arrival - line.stamped).nanoseconds
+    // From a second early (the two clocks) to a second and the longest stall late.
+    let slack = TimeSpan.seconds(1).nanoseconds
+    let quarters =
+      (off + slack) >= 0 ? (off + slack) / quarter : (off + slack - quarter + 1) / quarter
+    guard quarters != 0, abs(quarters) <= 14 * 4 else { return }
+    let rest = off - quarters * quarter
+    guard rest <= (TimeSpan.seconds(1) + TimeEstimate.stallAllowance).nanoseconds else { return }
+    line.stamped = line.stamped + TimeSpan(nanoseconds: quarters * quarter)
+  }
+
+  /// The watches that have news; nil when inotify lost some.
+  private func readEvents() -> Set<Int32>? {
+    var watches: Set<Int32> = []
+    var overflow = false
+    withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 8) { buffer in
+      while true {
+        let count = read(inotify, buffer.baseAddress, buffer.count)
+        guard count > 0 else { return }
+        var offset = 0
+        while offset + MemoryLayout<inotify_event>.size <= count {
+          let event = buffer.loadUnaligned(fromByteOffset: offset, as: inotify_event.self)
+          if event.mask & UInt32(IN_Q_OVERFLOW) != 0 { overflow = true }
+          watches.insert(event.wd)
+          offset += MemoryLayout<inotify_event>.size + Int(event.len)
+        }
+      }
+    }
+    return overflow ? nil : watches
+  }
+
+  private func counters() -> Observation {
+    var all = counts
+    for log in logs {
+      all.notParsed += log.notParsed
+      all.rotations += log.rotations
+    }
+    return Observation(
+      host: options.host, time: TimeEstimate(exactly: currentTime()), fact: .counters(all.counters))
+  }
+
+  private func blindSpot(_ problem: ProbeError) -> Observation {
+    let spot = BlindSpot(
+      id: "error-log", what: "\(problem)", cost: "errors written there are not seen",
+      remedy: problem.remedy)
+    return Observation(
+      host: options.host, time: TimeEstimate(exactly: currentTime()), fact: .blindSpot(spot))
+  }
+}
