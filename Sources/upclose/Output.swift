@@ -4,7 +4,7 @@ import LinuxHost
 
 /// Where a report goes: stdout or a file, written whole lines at a time.
 final class Output {
-  let descriptor: Int32
+  private(set) var descriptor: Int32
   private let path: String?
   private var buffer: [UInt8] = []
   /// The reader has gone away (a closed pipe) or the disk is full: nothing more is written.
@@ -14,14 +14,16 @@ final class Output {
   /// - Throws: `ProbeError` with the path when the file cannot be written.
   init(path: String?) throws {
     self.path = path
-    guard let path else {
-      descriptor = STDOUT_FILENO
-      return
-    }
-    descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    descriptor = STDOUT_FILENO
+    if let path { descriptor = try Self.create(path) }
+  }
+
+  private static func create(_ path: String) throws -> Int32 {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
       throw ProbeError(doing: "write \(path)", reason: errorText(errno))
     }
+    return descriptor
   }
 
   deinit {

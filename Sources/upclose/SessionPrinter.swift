@@ -38,4 +38,10 @@ struct SessionPrinter {
     }
     output.flush()
   }
+
+  /// The incident as one line of JSON.
+  func write(_ incident: Incident, to other: Output) {
+    other.write(json.incident(incident).compact + "\n")
+    other.flush()
+  }
 }

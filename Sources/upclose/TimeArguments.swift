@@ -31,3 +31,26 @@ func utcOffset(at time: Timestamp) -> Int {
   localtime_r(&seconds, &parts)
   return parts.tm_gmtoff
 }
+
+/// An offset from UTC on the command line: `+01:00`, `-0330`, `Z`.
+struct OffsetArgument: ExpressibleByArgument {
+  /// Seconds east of UTC.
+  var seconds: Int
+
+  init?(argument: String) {
+    guard let time = Timestamp(iso8601: "2000-01-01T00:00:00" + argument), !argument.isEmpty else {
+      return nil
+    }
+    seconds = Int((Timestamp(seconds: 946_684_800) - time).nanoseconds / 1_000_000_000)
+  }
+}
+
+/// A moment on the command line, in ISO 8601.
+struct TimeArgument: ExpressibleByArgument {
+  var time: Timestamp
+
+  init?(argument: String) {
+    guard let time = Timestamp(iso8601: argument) else { return nil }
+    self.time = time
+  }
+}

@@ -1,0 +1,128 @@
+import ArgumentParser
+import CLinux
+import Correlator
+import Evidence
+import Glibc
+import LinuxHost
+import NginxProbe
+
+struct AttachCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "attach",
+    abstract: "Watches a running nginx and explains each upstream error as it happens.",
+    discussion: """
+      Finds nginx, its logs, upstreams and workers by itself, also in a container's network \
+      namespace. Prints a line as each incident is understood; at Ctrl-C or after --duration the \
+      findings, the upstreams side by side, the books and the blind spots. Needs root; drops it once \
+      its sources are open.
+      """)
+
+  @Option(help: ArgumentHelp("End after this time (20s, 5m, 1h).", valueName: "time"))
+  var duration: DurationArgument?
+
+  @Option(help: ArgumentHelp("The nginx master to watch, if several run.", valueName: "master"))
+  var pid: Int32?
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp("Follow this error log, besides those that nginx names.", valueName: "file"))
+  var errorLog: [String] = []
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp("Watch this upstream, besides those that nginx names.", valueName: "address:port"))
+  var upstream: [EndpointArgument] = []
+
+  @Option(help: ArgumentHelp("Capture on this interface.", valueName: "name"))
+  var interface = "any"
+
+  @Option(help: ArgumentHelp("Connect to each upstream this often; 0: never.", valueName: "time"))
+  var probeInterval = DurationArgument(.seconds(1))
+
+  @Option(
+    help: ArgumentHelp(
+      "Also write every incident to this file, as NDJSON; it is made when watching begins.",
+      valueName: "file"))
+  var incidents: String?
+
+  @Flag(help: "Keep query strings in the report.")
+  var keepQueries = false
+
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    let missing = Privileges.missing()
+    if missing.contains(where: { $0.capability == "CAP_NET_RAW" }) { throw lacking(missing) }
+    let signals = clinux_termination_signalfd()
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      let target = try Output(path: output.output)
+      let targets = try Targets.find(self)
+      let watch = try Watch(targets, options: self)
+      try watch.open()
+      // What happens from here on is seen: the sources are open, though nobody reads them yet.
+      let copy = try incidents.map { try Output(path: $0) }
+      var spots = targets.blindSpots + watch.blindSpots
+      if let kept = Privileges.drop() {
+        spots.append(
+          BlindSpot(id: "privileges", what: "privileges were not dropped", cost: kept))
+      }
+      let printer = SessionPrinter(
+        output: target, options: output, utcOffset: utcOffset(at: currentTime()))
+      let session = LiveSession(
+        probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
+        quiet: output.quiet, signals: signals)
+      for fact in targets.instances.map(Observation.Fact.nginx) + spots.map(Observation.Fact.blindSpot) {
+        session.observe(
+          Observation(host: watch.host, time: TimeEstimate(exactly: currentTime()), fact: fact))
+      }
+      session.onObservation = watch.follow
+      if let copy {
+        session.onIncident = { printer.write($0, to: copy) }
+      }
+      try watch.start()
+      if !output.quiet { announce(targets, watch) }
+      let summary = session.run { target.failure }
+      if let failure = target.failure ?? copy?.failure { throw fail(failure) }
+      if summary.books.errors > 0 { throw Exit.found }
+    } catch let error as ProbeError {
+      throw fail("\(error)")
+    }
+  }
+
+  private func lacking(_ missing: [Privileges.Need]) -> ExitCode {
+    let needs = missing.map { "  \($0.capability): \($0.loses)" }.joined(separator: "\n")
+    return fail(
+      """
+      attach needs root; this process lacks
+      \(needs)
+      Run it as root. Without root these work on files: upclose replay, upclose connections.
+      """)
+  }
+
+  private func announce(_ targets: Targets, _ watch: Watch) {
+    for instance in targets.instances {
+      var text = "watching nginx"
+      if let version = instance.version { text += " \(version)" }
+      if let master = instance.master { text += ", master \(master)" }
+      if let path = instance.configurationPath { text += ", \(path)" }
+      complain(text)
+    }
+    complain("upstreams \(targets.endpoints.map(\.description).joined(separator: ", "))")
+    complain("error logs \(targets.errorLogs.joined(separator: ", "))")
+    if output.verbose {
+      complain("probes \(watch.probes.map(\.name).joined(separator: ", "))")
+    }
+    for spot in watch.blindSpots { complain("not watched: \(spot.what)") }
+  }
+}
+
+/// An address and a port on the command line.
+struct EndpointArgument: ExpressibleByArgument {
+  var endpoint: Endpoint
+
+  init?(argument: String) {
+    guard let endpoint = Endpoint(argument) else { return nil }
+    self.endpoint = endpoint
+  }
+}

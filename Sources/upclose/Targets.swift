@@ -1,0 +1,104 @@
+import CLinux
+import Evidence
+import Glibc
+import LinuxHost
+import NginxProbe
+
+/// What an attach watches: which nginx, which upstreams, which logs; found, or given by options.
+struct Targets {
+  var found: [FoundNginx] = []
+  var instances: [NginxInstance] = []
+  var blindSpots: [BlindSpot] = []
+  var extraEndpoints: [Endpoint] = []
+  var errorLogs: [String] = []
+
+  /// Every upstream address that sends packets, in order.
+  var endpoints: [Endpoint] {
+    let named = instances.flatMap(\.upstreams).flatMap(\.servers).flatMap(\.peers)
+    return Set(named.compactMap(\.endpoint) + extraEndpoints).sorted()
+  }
+
+  /// Looks for nginx, enters its network namespace if that is another one, and reads its settings.
+  /// Call it before any thread starts: a namespace belongs to a thread.
+  /// - Throws: `ProbeError` when there is nothing to watch, with where it looked.
+  static func find(_ options: AttachCommand) throws -> Targets {
+    let discovery = NginxDiscovery()
+    var targets = Targets()
+    targets.extraEndpoints = options.upstream.map(\.endpoint)
+    let candidates = discovery.find()
+    targets.found = try choose(candidates, options.pid)
+    guard !targets.found.isEmpty || !options.upstream.isEmpty && !options.errorLog.isEmpty else {
+      throw ProbeError(
+        doing: "find nginx", reason: "no master process runs (looked at \(discovery.whereItLooks))",
+        remedy: "start it, or name what to watch: --error-log FILE --upstream ADDRESS:PORT")
+    }
+    try targets.enterNamespace()
+    for nginx in targets.found {
+      let loaded = try nginx.load()
+      targets.instances.append(loaded.instance)
+      targets.blindSpots += loaded.blindSpots
+    }
+    let logs = targets.instances.flatMap(\.errorLogs) + options.errorLog
+    targets.errorLogs = logs.enumerated().filter { logs.firstIndex(of: $1) == $0 }.map(\.element)
+    try targets.checkThereIsSomething()
+    return targets
+  }
+
+  /// The asked one; else all in our own network namespace; else all of the one other namespace.
+  private static func choose(_ candidates: [FoundNginx], _ pid: Int32?) throws -> [FoundNginx] {
+    if let pid {
+      if let chosen = candidates.first(where: { $0.master == pid || $0.workers.contains(pid) }) {
+        return [chosen]
+      }
+      throw ProbeError(
+        doing: "watch nginx \(pid)", reason: "no nginx master has this pid",
+        remedy: candidates.isEmpty ? "none runs" : "there are \(list(candidates))")
+    }
+    let here = candidates.filter { !$0.isInOtherNetworkNamespace }
+    if !here.isEmpty { return here }
+    guard Set(candidates.map(\.networkNamespace)).count <= 1 else {
+      throw ProbeError(
+        doing: "choose an nginx", reason: "several run, in different network namespaces",
+        remedy: "name one with --pid: \(list(candidates))")
+    }
+    return candidates
+  }
+
+  private static func list(_ candidates: [FoundNginx]) -> String {
+    candidates.map { "\($0.master) (\($0.configurationPath))" }.joined(separator: ", ")
+  }
+
+  private func enterNamespace() throws {
+    guard let nginx = found.first, nginx.isInOtherNetworkNamespace else { return }
+    let path = "/proc/\(nginx.master)/ns/net"
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw ProbeError(doing: "open \(path)", reason: errorText(errno), remedy: "run as root")
+    }
+    defer { close(descriptor) }
+    guard clinux_setns(descriptor, clinux_CLONE_NEWNET) == 0 else {
+      throw ProbeError(
+        doing: "enter nginx's network namespace", reason: errorText(errno),
+        remedy: "run as root, with CAP_SYS_ADMIN")
+    }
+  }
+
+  private func checkThereIsSomething() throws {
+    let masters = found.map { "\($0.master)" }.joined(separator: ", ")
+    if endpoints.isEmpty, !instances.flatMap(\.upstreams).isEmpty {
+      // Only UNIX sockets: logs and processes remain, and the blind spots say so.
+      return
+    }
+    if endpoints.isEmpty {
+      throw ProbeError(
+        doing: "watch nginx \(masters)",
+        reason: "its configuration names no upstream with an address",
+        remedy: "name them: --upstream ADDRESS:PORT")
+    }
+    if errorLogs.isEmpty {
+      throw ProbeError(
+        doing: "watch nginx \(masters)", reason: "it writes no error log to a file",
+        remedy: "name one: --error-log FILE")
+    }
+  }
+}

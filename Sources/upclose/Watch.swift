@@ -1,0 +1,85 @@
+import Evidence
+import KernelProbe
+import LinuxHost
+import NginxProbe
+import PacketProbe
+import PortProbe
+import ProcessProbe
+import SocketProbe
+
+/// The probes of a live session and what goes between them: a new socket's inode is looked up among
+/// the processes, a reload changes what is watched.
+final class Watch {
+  let host = hostName()
+  let inbox = Inbox()
+  private(set) var blindSpots: [BlindSpot] = []
+  /// Those that could be opened.
+  private(set) var probes: [any Probe] = []
+  private let packets: PacketProbe
+  private let sockets: SocketProbe
+  private let processes = ProcessProbe()
+  private let ports: PortProbe?
+  private let nginx: NginxProbe
+  private let extraEndpoints: [Endpoint]
+
+  init(_ targets: Targets, options: AttachCommand) throws {
+    let endpoints = targets.endpoints
+    extraEndpoints = targets.extraEndpoints
+    packets = PacketProbe(host: host, upstreams: endpoints, device: options.interface)
+    sockets = SocketProbe(watching: endpoints)
+    ports =
+      options.probeInterval.span > .zero
+      ? PortProbe(targets: endpoints, interval: options.probeInterval.span) : nil
+    nginx = NginxProbe(
+      targets.found, errorLogs: targets.errorLogs,
+      options: LogOptions(host: host, keepsQueryStrings: options.keepQueries))
+  }
+
+  /// Opens every source that can be opened. Packets and the error log are what a session is for; what
+  /// else is missing is a blind spot.
+  /// - Throws: `ProbeError` of the packets or the error log.
+  func open() throws {
+    try nginx.open()
+    try packets.open()
+    probes = [nginx, packets]
+    tryOpen(KernelProbe(), KernelProbe.blindSpot)
+    tryOpen(processes, ProcessProbe.blindSpot)
+    tryOpen(sockets, SocketProbe.blindSpot)
+    if let ports { probes.append(ports) }
+  }
+
+  private func tryOpen(_ probe: any Probe, _ blindSpot: (ProbeError) -> BlindSpot) {
+    do {
+      try probe.open()
+      probes.append(probe)
+    } catch let error as ProbeError {
+      blindSpots.append(blindSpot(error))
+    } catch {
+      blindSpots.append(
+        BlindSpot(id: probe.name, what: "\(probe.name) could not be watched", cost: "\(error)"))
+    }
+  }
+
+  func start() throws {
+    let (inbox, processes) = (inbox, processes)
+    for probe in probes {
+      try probe.start { observation in
+        // At once, and not by way of the session's thread: a worker may die within milliseconds.
+        if case .socket(let sighting) = observation.fact {
+          processes.find(inodes: CollectionOfOne(sighting.inode))
+        }
+        inbox.put(observation)
+      }
+    }
+  }
+
+  /// Follows a reload: the new upstreams are captured, looked up and probed.
+  func follow(_ observation: Observation) {
+    guard case .nginx(let instance) = observation.fact else { return }
+    let peers = instance.upstreams.flatMap(\.servers).flatMap(\.peers)
+    let endpoints = Set(peers.compactMap(\.endpoint) + extraEndpoints).sorted()
+    packets.watch(endpoints)
+    sockets.watch(endpoints)
+    ports?.probe(endpoints)
+  }
+}
