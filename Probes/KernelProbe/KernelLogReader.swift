@@ -46,11 +46,14 @@ extension KernelLogFile {
           }
           continue
         }
-        guard takeLines(&pending, &consumed) else { break }
+        guard takeLines(&pending, &consumed) else {
+          pending = []
+          break
+        }
       }
       if isDocument == true {
         document(pending)
-      } else if !pending.isEmpty, content.error == nil {
+      } else if !pending.isEmpty {
         line(pending[...], at: consumed)
       }
       yield(assembler.flush())

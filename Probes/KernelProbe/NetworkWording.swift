@@ -33,14 +33,14 @@ enum NetworkWording {
     if line.begins(with: "ata") || line.contains(text: "SATA link") { return nil }
     if line.contains(text: "ink is down") || line.contains(text: "ink is Down")
       || line.contains(text: "ink down") || line.contains(text: "ink Down")
-      || line.contains(text: "link status definitely down for interface")
+      || line.contains(text: "link status definitely down")
     {
       return "link down"
     }
     if line.contains(text: "ink is up") || line.contains(text: "ink is Up")
       || line.contains(text: "ink up") || line.contains(text: "ink Up")
       || line.contains(text: "link becomes ready")
-      || line.contains(text: "link status definitely up for interface")
+      || line.contains(text: "link status definitely up")
     {
       return "link up"
     }

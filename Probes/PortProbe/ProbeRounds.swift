@@ -95,7 +95,9 @@ struct ProbeRounds {
     let milliseconds = Int32(clamping: (length + 999_999) / 1_000_000)
     guard poll(&polled, nfds_t(polled.count), milliseconds) >= 0 else { return }
     for entry in polled.dropFirst() where entry.revents != 0 {
-      if let attempt = pending.removeValue(forKey: entry.fd) { tell(attempt.finish(), since: attempt.began) }
+      if let attempt = pending.removeValue(forKey: entry.fd) {
+        tell(attempt.finish(), since: attempt.began)
+      }
     }
     let after = ConnectAttempt.monotonic()
     for (descriptor, attempt) in pending where attempt.deadline <= after {

@@ -7,8 +7,6 @@ struct ProcessTable {
   /// Where it is mounted.
   let root: String
 
-  init(root: String) { self.root = root }
-
   /// All processes (not their threads).
   func processes() -> [Int32] { directoryEntries(root).compactMap { Int32($0) } }
 

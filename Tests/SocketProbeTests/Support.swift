@@ -1,0 +1,165 @@
+import CLinux
+import Evidence
+import Glibc
+import LinuxHost
+import Synchronization
+import Testing
+
+/// Collects what a probe yields.
+final class Collector: Sendable {
+  private let observations = Mutex<[Observation]>([])
+
+  var sink: ObservationSink {
+    { [self] observation in observations.withLock { $0.append(observation) } }
+  }
+
+  var all: [Observation] { observations.withLock { $0 } }
+
+  var sockets: [SocketSighting] {
+    all.compactMap { if case .socket(let sighting) = $0.fact { sighting } else { nil } }
+  }
+
+  /// Waits, generously, until it holds.
+  func wait(until condition: (Collector) -> Bool) -> Bool {
+    for _ in 0..<3000 {
+      if condition(self) { return true }
+      usleep(10_000)
+    }
+    return false
+  }
+}
+
+/// A TCP socket, closed when it is let go.
+final class TestSocket {
+  let descriptor: Int32
+
+  init(adopting descriptor: Int32) { self.descriptor = descriptor }
+
+  /// Listens on 127.0.0.1, or on every address (of IPv6, too) with a port of the kernel's choice.
+  static func listener(everywhere: Bool = false, backlog: Int32 = 16) -> TestSocket? {
+    let family = everywhere ? AF_INET6 : AF_INET
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    let opened = TestSocket(adopting: Glibc.socket(family, type, 0))
+    var storage = sockaddr_storage()
+    storage.ss_family = sa_family_t(family)
+    if !everywhere {
+      withUnsafeMutableBytes(of: &storage) {
+        $0.storeBytes(of: UInt32(0x7f00_0001).bigEndian, toByteOffset: 4, as: UInt32.self)
+      }
+    }
+    let size = socklen_t(
+      everywhere ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size)
+    let bound = withUnsafePointer(to: &storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(opened.descriptor, $0, size)
+      }
+    }
+    guard bound == 0, listen(opened.descriptor, backlog) == 0 else { return nil }
+    return opened
+  }
+
+  /// Connects to a port of 127.0.0.1.
+  static func connect(port: UInt16) -> TestSocket? {
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    let opened = TestSocket(adopting: Glibc.socket(AF_INET, type, 0))
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    let result = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        Glibc.connect(opened.descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    return result == 0 ? opened : nil
+  }
+
+  func accept() -> TestSocket? {
+    let accepted = Glibc.accept(descriptor, nil, nil)
+    return accepted < 0 ? nil : TestSocket(adopting: accepted)
+  }
+
+  var port: UInt16 {
+    var storage = sockaddr_storage()
+    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    _ = withUnsafeMutablePointer(to: &storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        getsockname(descriptor, $0, &size)
+      }
+    }
+    return withUnsafeBytes(of: storage) {
+      UInt16(bigEndian: $0.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
+    }
+  }
+
+  var inode: UInt64 {
+    var status = stat()
+    return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : 0
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+}
+
+/// Runs a body on a thread of its own, in a network namespace of its own.
+func inNewNetworkNamespace<T: Sendable>(_ body: @escaping @Sendable () -> T) throws -> T? {
+  let result = Box<T>()
+  let thread = try ProbeThread.start("test-netns") { _ in
+    guard clinux_unshare(clinux_CLONE_NEWNET) == 0, run("ip link set lo up") == 0 else { return }
+    let value = body()
+    result.value.withLock { $0 = value }
+  }
+  thread.stop()
+  return result.value.withLock { $0 }
+}
+
+final class Box<T: Sendable>: Sendable {
+  let value = Mutex<T?>(nil)
+}
+
+/// Runs a command of the shell's; it is in the namespaces of the calling thread.
+@discardableResult
+func run(_ command: String) -> Int32 {
+  guard let child = Child(shell: command) else { return -1 }
+  return child.wait()
+}
+
+/// A process of the test's own; killed and reaped at the latest when it is let go.
+final class Child {
+  let pid: pid_t
+  private var isReaped = false
+
+  /// - Parameter inheriting: descriptors that it gets under the same number.
+  init?(shell script: String, inheriting descriptors: [Int32] = []) {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    // A duplicate onto itself stays open across exec.
+    for descriptor in descriptors {
+      posix_spawn_file_actions_adddup2(&actions, descriptor, descriptor)
+    }
+    var pid: pid_t = 0
+    let words: [String] = ["sh", "-c", script]
+    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
+    arguments.append(nil)
+    defer { for argument in arguments { free(argument) } }
+    guard posix_spawn(&pid, "/bin/sh", &actions, nil, &arguments, environ) == 0 else { return nil }
+    self.pid = pid
+  }
+
+  /// Waits until it has ended.
+  func wait() -> Int32 {
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    isReaped = true
+    return status
+  }
+
+  /// Leaves the rest to the caller.
+  func abandon() { isReaped = true }
+
+  deinit {
+    guard !isReaped else { return }
+    kill(pid, SIGKILL)
+    _ = wait()
+  }
+}
