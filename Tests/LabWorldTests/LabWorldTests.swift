@@ -1,7 +1,6 @@
 import Evidence
 import Glibc
 import LinuxHost
-import Synchronization
 import Testing
 
 @testable import LabWorld
@@ -21,8 +20,7 @@ struct LabWorldTests {
     let world = try LabWorld.build(backendExecutable: try backendExecutable(), name: Self.name)
     defer { world.tearDown() }
     try world.startLoad()
-    let seen = Mutex<[InjectedFault]>([])
-    let truth = try withExtendedLifetime(seen) { _ in try world.runDemoFaults() }
+    let truth = try world.runDemoFaults()
     let kinds = truth.map(\.kind)
     #expect(
       kinds == [
@@ -68,6 +66,30 @@ struct LabWorldTests {
     #expect(line.contains(" \(text), client: 127.0.0.1"), "\(line)")
     #expect(line.contains("] \(fault.nginxWorker)#"), "\(line)")
     #expect(line.contains("upstream: \"http://\(fault.upstream)/"), "\(line)")
+  }
+
+  @Test func `a truncated body and an exit are as real as the rest`() throws {
+    let world = try LabWorld.build(backendExecutable: try backendExecutable(), name: Self.name)
+    defer { world.tearDown() }
+    let a = world.backends[0]
+    let before = try #require(a.workerPID)
+    let frontend = world.frontend
+    let (isWhole, truncated, exited) = try world.nginxSpace.run {
+      let client = try HTTPClient(to: frontend) { false }
+      let cut = try client.exchange("POST", "/a/fault/truncate/1")
+      let gone = try HTTPClient(to: frontend) { false }.exchange("POST", "/a/fault/exit/2")
+      return (cut.isComplete, cut.status, gone.status)
+    }
+    // nginx has passed the header on when the rest stays out: the client has its 200.
+    #expect(!isWhole && truncated == 200 && exited == 502)
+    try wait(until: "A has a new worker") { a.workerPID.map { $0 != before } ?? false }
+    let log = String(decoding: try readFile(world.errorLogPath), as: UTF8.self)
+    let errors = log.split(separator: "\n").filter { $0.contains("[error]") }
+    #expect(errors.count == 2)
+    #expect(
+      errors.first?.contains("prematurely closed connection while reading upstream, ") == true)
+    let backendLog = String(decoding: try readFile(a.logPath), as: UTF8.self)
+    #expect(backendLog.contains("worker \(before) exited with code 1\n"))
   }
 
   @Test func `a build that fails leaves nothing`() throws {

@@ -21,6 +21,11 @@ final class FaultScript {
   /// The number of the next fault; it makes its path unique.
   var next: Int { injected.count + 1 }
 
+  /// A fault that is tried again gets another path: the first try may have left an error, too.
+  func uniquePath(_ path: String, _ attempt: Int) -> String {
+    attempt == 1 ? "\(path)/\(next)" : "\(path)/\(next)-\(attempt)"
+  }
+
   /// All of it, with quiet between the faults; returns early when the world is cancelled.
   func runDemo() throws {
     let steps: [() throws -> Void] = [

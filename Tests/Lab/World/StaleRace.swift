@@ -14,8 +14,8 @@ extension FaultScript {
     // The worker is stopped shortly before the backend's idle timeout. Where the machine is too slow
     // for that, earlier; at last at once.
     var lead: Int64 = 400
-    for _ in 0..<10 {
-      if let fault = try tryStaleRace(on: backend, lead: lead) {
+    for attempt in 1...10 {
+      if let fault = try tryStaleRace(on: backend, lead: lead, attempt: attempt) {
         record(fault)
         return
       }
@@ -27,9 +27,11 @@ extension FaultScript {
   }
 
   /// - Parameter lead: milliseconds before the idle timeout at which nginx is stopped.
-  /// - Returns: nil when the order of events was not the one that makes the race; nothing has
-  ///   happened then.
-  private func tryStaleRace(on backend: LabBackend, lead: Int64) throws -> InjectedFault? {
+  /// - Returns: nil when the order of events was not the one that makes the race; the client got a
+  ///   200 then, and nginx has logged nothing.
+  private func tryStaleRace(
+    on backend: LabBackend, lead: Int64, attempt: Int
+  ) throws -> InjectedFault? {
     let client = try client()
     let idleSince = monotonicMilliseconds()
     let (worker, port) = try ask(backend, through: client)
@@ -39,16 +41,16 @@ extension FaultScript {
 
     try world.nginx.stopWorker()
     defer { world.nginx.continueWorker() }
-    let path = "/\(backend.name.lowercased())/stale/\(next)"
+    let path = uniquePath("/\(backend.name.lowercased())/stale", attempt)
     let begin = currentTime()
     try client.send("POST", path)
     try wait(until: "the request waits at nginx", every: 1) {
       try TCPTable().row(local: world.frontend, remote: client.local)?.receiveQueue ?? 0 > 0
     }
-    // Only if the FIN is not there *now* does the request come first; if it is, nginx closes the
-    // connection before it reads the request, and opens another.
-    let isInOrder = try state(ours, backend) == .established
-    if isInOrder {
+    // The request is there; if the FIN is not, it will come second, which is what makes the race. If
+    // it is, it may have come first: then nginx closes the connection before it reads the request,
+    // and opens another, and the answer will tell.
+    if try state(ours, backend) == .established {
       try wait(until: "backend \(backend.name) closes the idle connection") {
         if world.isCancelled { throw Cancelled() }
         return try state(ours, backend) == .closeWait
@@ -56,7 +58,7 @@ extension FaultScript {
     }
     world.nginx.continueWorker()
     let response = try client.receive()
-    guard isInOrder else { return nil }
+    if response.status == 200 { return nil }
     try expect(response, status: 502, tried: backend.endpoint.description, path: path)
     return InjectedFault(
       id: next, kind: .staleKeepalive,

@@ -36,14 +36,14 @@ extension FaultScript {
     let client = try client()
     // Both failures, and the request after them, must fall into one fail_timeout. That they do is
     // seen, not assumed: on a machine that stalls in between it is done again.
-    for _ in 0..<10 {
+    for attempt in 1...10 {
       try waitUntilNginxHasJustTriedA(client)
-      let closePath = "/pair/fault/close/\(next)"
+      let closePath = uniquePath("/pair/fault/close", attempt)
       let begin = currentTime()
       let worker = b.workerPID
       let closed = try client.exchange("POST", closePath)
       let closedAt = currentTime()
-      let afterPath = "/pair/after/\(next + 1)"
+      let afterPath = uniquePath("/pair/after", attempt)
       let after = try client.exchange("POST", afterPath)
       guard closed.status == 502, closed.headers["x-upstream"] == b.endpoint.description,
         after.status == 502, after.headers["x-upstream"] == "pair"
