@@ -12,6 +12,9 @@ public struct Connection: Hashable, Codable, Sendable {
   public var history: String
   public var firstPacket: Timestamp
   public var lastPacket: Timestamp
+  /// Zeek's conn.log `duration`: without the packets that trail in after both sides closed; nil when
+  /// it is zero, as there.
+  public var duration: TimeSpan?
   /// The first FIN or RST, from either side; nil while the connection is open.
   public var closedAt: Timestamp?
   /// Payload bytes from sequence numbers, as Zeek counts them; nil where the capture cannot tell.
@@ -58,7 +61,8 @@ public struct Connection: Hashable, Codable, Sendable {
 
   public init(
     id: UInt64, flow: Flow, connState: ConnState, history: String, firstPacket: Timestamp,
-    lastPacket: Timestamp, closedAt: Timestamp? = nil, originatorBytes: UInt64? = nil,
+    lastPacket: Timestamp, duration: TimeSpan? = nil, closedAt: Timestamp? = nil,
+    originatorBytes: UInt64? = nil,
     responderBytes: UInt64? = nil, originatorPackets: UInt64 = 0, responderPackets: UInt64 = 0,
     rtt: TimeSpan? = nil, closer: Closer = .none, manner: Manner? = nil, phase: Phase = .idle,
     requestDelivery: RequestDelivery = .unknown, idleBeforeClose: TimeSpan? = nil,
@@ -73,6 +77,7 @@ public struct Connection: Hashable, Codable, Sendable {
     self.history = history
     self.firstPacket = firstPacket
     self.lastPacket = lastPacket
+    self.duration = duration
     self.closedAt = closedAt
     self.originatorBytes = originatorBytes
     self.responderBytes = responderBytes

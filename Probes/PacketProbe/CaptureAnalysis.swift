@@ -1,0 +1,35 @@
+public import CaptureFile
+public import Evidence
+
+/// Follows every TCP connection of a capture file.
+///
+///     let result = analyzeCapture(path: "incident.pcap") { connection in … }
+///     if let error = result.error { … }   // what stood before the damage was told
+///
+/// - Parameters:
+///   - path: pcap or pcapng, or `-` for standard input.
+///   - options: `.offline` for Zeek's answers; set `upstreams` to name the responders.
+///   - report: gets each connection as it ends, in the order of its end, and then those still open in
+///     the order of their first packet.
+/// - Returns: the books, and why the file could not be read to its end.
+public func analyzeCapture(
+  path: String, options: TrackerOptions = .offline, report: @escaping (Connection) -> Void
+) -> CaptureAnalysis {
+  var tracker = Tracker(options: options, report: report)
+  var failure: CaptureError?
+  do throws(CaptureError) {
+    var reader = try CaptureReader(path: path)
+    try reader.readPackets { tracker.process($0) }
+  } catch {
+    failure = error
+  }
+  tracker.finish()
+  return CaptureAnalysis(counters: tracker.counters, error: failure)
+}
+
+/// The books of a capture file.
+public struct CaptureAnalysis: Sendable {
+  public var counters: TrackerCounters
+  /// Nil when the file was read to its end.
+  public var error: CaptureError?
+}

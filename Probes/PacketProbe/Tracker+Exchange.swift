@@ -1,0 +1,241 @@
+import Evidence
+import Glibc
+
+/// Requests and responses: which side spoke last, and whether the answer is complete.
+///
+/// The rule is one of turns: a request begins when the originator speaks after the responder did.
+/// Where that is no exchange (TLS records of the handshake, HTTP/2, an interim response, pipelining,
+/// an upgrade) the count is withdrawn, not guessed. For HTTP/1 the first bytes of a response tell how
+/// long it will be, so that an answer cut short is known from a complete one.
+extension Tracker {
+  /// Takes what our own conclusions need from a packet that Zeek's machine has already seen.
+  /// - Parameters:
+  ///   - ahead: how far the segment's end lies beyond what its sender had sent before.
+  ///   - acknowledgedBefore: what of the receiver's data was acknowledged before.
+  @inline(__always)
+  mutating func understand(
+    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment, ahead: Int32,
+    acknowledgedBefore: UInt32
+  ) {
+    let record = table.records[number]
+    let (sender, receiver) = sides(number, isOriginator)
+    receiver.pointee.unanswered = 0
+    let flags = segment.flags
+    let isControl = !flags.isDisjoint(with: [.syn, .fin, .rst])
+    if segment.payloadLength > 0, !flags.contains(.rst), ahead > 0 {
+      let own: Int32 = (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
+      let fresh = min(segment.payloadLength, UInt32(max(0, ahead - own)))
+      if fresh > 0 {
+        if isOriginator {
+          requestData(record, segment, fresh)
+        } else {
+          responseData(record, segment, fresh)
+        }
+      }
+    }
+    if isControl || record.pointee.handshake != 0, !record.pointee.marks.contains(.measured) {
+      measureHandshake(record, isOriginator, segment)
+    }
+    if record.pointee.ending != 0 || flags.contains(.rst) || flags.contains(.fin) {
+      followClose(number, isOriginator, segment)
+    }
+    if isOriginator {
+      let gap = (segment.time &- record.pointee.originatorSent) / 1000
+      record.pointee.originatorGap = UInt32(clamping: gap)
+      record.pointee.originatorSent = segment.time
+    }
+    sender.pointee.identification = segment.identification
+    if options.live != nil { planReport(number, isOriginator, segment) }
+  }
+
+  /// SYN to SYN-ACK, and SYN to the ACK that completes the handshake.
+  private func measureHandshake(
+    _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool, _ segment: Segment
+  ) {
+    let flags = segment.flags
+    if flags.contains(.syn) {
+      if isOriginator, !flags.contains(.ack) {
+        record.pointee.marks.insert(.sawSYN)
+        // Of several SYNs the last is the one that was answered.
+        record.pointee.handshake = segment.time
+      } else if !isOriginator, flags.contains(.ack) {
+        record.pointee.marks.insert(.sawSYNACK)
+        record.pointee.responder.timeToLive = segment.timeToLive
+        if record.pointee.handshake != 0, record.pointee.synAckDelay == 0 {
+          let delay = (segment.time &- record.pointee.handshake) / 1000
+          record.pointee.synAckDelay = UInt32(clamping: delay)
+        }
+      }
+    } else if isOriginator, flags.contains(.ack), !flags.contains(.rst),
+      record.pointee.marks.contains(.sawSYNACK), record.pointee.handshake != 0
+    {
+      record.pointee.handshake = max(1, segment.time &- record.pointee.handshake)
+      record.pointee.marks.insert(.measured)
+    }
+  }
+
+  // MARK: The originator speaks
+
+  @inline(__always)
+  private mutating func requestData(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ fresh: UInt32
+  ) {
+    if !record.pointee.exchange.marks.contains(.classified) { classify(record, segment) }
+    let marks = record.pointee.exchange.marks
+    if marks.contains(.tls), !marks.contains(.tlsEstablished) {
+      followTLSHandshake(record, segment)
+      if !record.pointee.exchange.marks.contains(.tlsEstablished)
+        || segment.payload.first != 0x17
+      {
+        record.pointee.lastPayload = segment.time
+        return
+      }
+    }
+    record.pointee.lastPayload = segment.time
+    if marks.contains(.open) {
+      record.pointee.exchange.requestBytes &+= UInt64(fresh)
+      if marks.contains(.http1), HTTP.isRequestLine(segment.payload) {
+        // A second request before the first was answered.
+        record.pointee.exchange.marks.insert(.uncountable)
+      }
+      return
+    }
+    if marks.contains(.http1), record.pointee.exchange.responseBytes > 0,
+      isAnswered(record.pointee.exchange) != true, segment.payload.count > 0,
+      !HTTP.startsWithMethod(segment.payload)
+    {
+      // The rest of a request whose answer came early.
+      record.pointee.exchange.requestBytes &+= UInt64(fresh)
+      return
+    }
+    beginRequest(record, segment, fresh)
+  }
+
+  private mutating func beginRequest(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ fresh: UInt32
+  ) {
+    lines.drop(record.pointee.exchange.line)
+    var exchange = record.pointee.exchange
+    exchange.line = 0
+    exchange.count &+= 1
+    exchange.requestTime = segment.time
+    exchange.requestStart = segment.sequence &+ (segment.payloadLength &- fresh)
+    exchange.requestBytes = UInt64(fresh)
+    exchange.responseBytes = 0
+    exchange.responseLength = -1
+    exchange.marks.subtract([.head, .chunked, .lastChunk])
+    exchange.marks.insert(.open)
+    if exchange.marks.contains(.http1), fresh == segment.payloadLength {
+      if let line = HTTP.methodAndTarget(segment.payload) {
+        exchange.line = lines.keep(line)
+        if HTTP.isHEAD(segment.payload) { exchange.marks.insert(.head) }
+      }
+    }
+    record.pointee.exchange = exchange
+  }
+
+  /// What is spoken, from the first payload of the originator.
+  private func classify(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+  ) {
+    let payload = segment.payload
+    guard payload.count > 0 else { return }
+    record.pointee.exchange.marks.insert(.classified)
+    if payload.count >= 2, payload[0] == 0x16, payload[1] == 0x03 {
+      record.pointee.exchange.marks.formUnion([.tls, .uncountable])
+    } else if payload.count >= 2, payload[0] == 0x17, payload[1] == 0x03 {
+      // Met in the middle of it.
+      record.pointee.exchange.marks.formUnion([.tls, .tlsEstablished, .uncountable])
+    } else if HTTP.isHTTP2Preface(payload) {
+      record.pointee.exchange.marks.formUnion([.http2, .uncountable])
+    } else if HTTP.startsWithMethod(payload) {
+      record.pointee.exchange.marks.insert(.http1)
+    }
+  }
+
+  /// The handshake is over for the originator when it sends its Finished (TLS 1.3: behind a
+  /// ChangeCipherSpec record) or application data.
+  private func followTLSHandshake(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+  ) {
+    guard let type = segment.payload.first else { return }
+    if type == 0x17 || type == 0x14 { record.pointee.exchange.marks.insert(.tlsEstablished) }
+  }
+
+  // MARK: The responder speaks
+
+  @inline(__always)
+  private mutating func responseData(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ fresh: UInt32
+  ) {
+    let marks = record.pointee.exchange.marks
+    if marks.contains(.tls), marks.contains(.tlsEstablished), segment.payloadLength <= 31 {
+      // An alert (close_notify) is no answer, and no sign that the connection was in use.
+      return
+    }
+    record.pointee.lastPayload = segment.time
+    if record.pointee.exchange.requestTime == 0 { return }
+    if marks.contains(.open) {
+      record.pointee.exchange.marks.remove(.open)
+      record.pointee.exchange.responseBytes = UInt64(fresh)
+      if marks.contains(.http1) { beginResponse(record, segment) }
+    } else {
+      record.pointee.exchange.responseBytes &+= UInt64(fresh)
+    }
+    if marks.contains(.http1) { followResponse(record, segment) }
+  }
+
+  private func beginResponse(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+  ) {
+    let head = HTTP.ResponseHead(segment.payload)
+    guard let head else { return }
+    if head.status < 200 {
+      // Interim answers, and what is no longer HTTP (101): turns no longer tell.
+      record.pointee.exchange.marks.insert(.uncountable)
+      return
+    }
+    if head.isChunked {
+      record.pointee.exchange.marks.insert(.chunked)
+      return
+    }
+    guard let headerLength = head.headerLength else { return }
+    let hasNoBody =
+      record.pointee.exchange.marks.contains(.head) || head.status == 204 || head.status == 304
+    if hasNoBody {
+      record.pointee.exchange.responseLength = Int64(headerLength)
+    } else if let length = head.contentLength {
+      record.pointee.exchange.responseLength = Int64(headerLength) &+ Int64(clamping: length)
+    }
+  }
+
+  /// Notes the end of a response, and lets go of the request's line.
+  @inline(__always)
+  private mutating func followResponse(
+    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+  ) {
+    if record.pointee.exchange.marks.contains(.chunked) {
+      if segment.payload.count < Int(segment.payloadLength) {
+        // The end of the chunk was not captured: nobody knows whether it was the last.
+        record.pointee.exchange.marks.subtract([.chunked, .lastChunk])
+      } else if HTTP.endsWithLastChunk(segment.payload) {
+        record.pointee.exchange.marks.insert(.lastChunk)
+      } else {
+        record.pointee.exchange.marks.remove(.lastChunk)
+      }
+    }
+    if record.pointee.exchange.line != 0, isAnswered(record.pointee.exchange) == true {
+      lines.drop(record.pointee.exchange.line)
+      record.pointee.exchange.line = 0
+    }
+  }
+
+  /// Whether the last request got its whole answer; nil when the capture cannot tell.
+  func isAnswered(_ exchange: Exchange) -> Bool? {
+    if exchange.marks.contains(.open) { return false }
+    if exchange.responseBytes == 0 { return false }
+    if exchange.marks.contains(.chunked) { return exchange.marks.contains(.lastChunk) }
+    guard exchange.responseLength >= 0 else { return nil }
+    return exchange.responseBytes >= UInt64(exchange.responseLength)
+  }
+}

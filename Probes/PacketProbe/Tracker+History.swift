@@ -1,0 +1,169 @@
+import Evidence
+
+/// Zeek's `history` (`update_history`, `Session::CheckHistory`, `ScaledHistoryEntry`).
+extension Tracker {
+  private struct Bit {
+    static let syn: UInt8 = 1
+    static let fin: UInt8 = 2
+    static let rst: UInt8 = 4
+    static let finRST: UInt8 = 8
+    static let data: UInt8 = 16
+    static let ack: UInt8 = 32
+    static let several: UInt8 = 64
+  }
+
+  /// Letters of an attack are not kept without end.
+  private static var longestHistory: Int { 4096 }
+
+  mutating func addHistory(_ number: UInt32, _ letter: UInt8) {
+    let record = table.records[number]
+    let length = Int(record.pointee.historyLength)
+    if length < 16 {
+      withUnsafeMutableBytes(of: &record.pointee.history) { $0[length] = letter }
+      record.pointee.historyLength += 1
+      return
+    }
+    record.pointee.marks.insert(.longHistory)
+    if longHistories[number, default: []].count < Self.longestHistory {
+      longHistories[number, default: []].append(letter)
+    }
+  }
+
+  func history(_ number: UInt32) -> String {
+    let record = table.records[number]
+    let length = Int(record.pointee.historyLength)
+    let head = withUnsafeBytes(of: record.pointee.history) {
+      String(decoding: UnsafeRawBufferPointer(rebasing: $0[..<length]), as: UTF8.self)
+    }
+    guard record.pointee.marks.contains(.longHistory), let tail = longHistories[number] else {
+      return head
+    }
+    return head + String(decoding: tail, as: UTF8.self)
+  }
+
+  /// Upper case for the originator.
+  @inline(__always)
+  private func letter(_ upper: Unicode.Scalar, _ isOriginator: Bool) -> UInt8 {
+    UInt8(truncatingIfNeeded: upper.value) | (isOriginator ? 0 : 0x20)
+  }
+
+  @inline(__always)
+  mutating func writeHistory(
+    _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ flags: TCPFlags,
+    _ relative: UInt32, _ length: UInt32
+  ) {
+    let control = flags.intersection([.syn, .fin, .rst])
+    if control.isEmpty {
+      if length > 0 {
+        once(number, sender, isOriginator, Bit.data, "D")
+      } else if flags.contains(.ack) {
+        once(number, sender, isOriginator, Bit.ack, "A")
+      }
+    } else {
+      writeControl(number, sender, isOriginator, flags, relative, length)
+    }
+  }
+
+  private mutating func writeControl(
+    _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ flags: TCPFlags,
+    _ relative: UInt32, _ length: UInt32
+  ) {
+    if flags.isSuperset(of: [.fin, .rst]) {
+      once(number, sender, isOriginator, Bit.finRST, "I")
+    } else if flags.isSuperset(of: [.syn, .fin]) || flags.isSuperset(of: [.syn, .rst]) {
+      once(number, sender, isOriginator, Bit.several, "Q")
+    } else if flags.contains(.syn) {
+      let code: Unicode.Scalar = flags.contains(.ack) ? "H" : "S"
+      again(number, sender, isOriginator, Bit.syn, code, relative, \.lastSYN)
+    } else if flags.contains(.fin) {
+      // A FIN stands behind the data of its packet.
+      again(number, sender, isOriginator, Bit.fin, "F", relative &+ length, \.lastFIN)
+    } else {
+      again(number, sender, isOriginator, Bit.rst, "R", relative, \.lastRST)
+    }
+  }
+
+  /// Written at most one time a direction.
+  @inline(__always)
+  private mutating func once(
+    _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ bit: UInt8,
+    _ code: Unicode.Scalar
+  ) {
+    if sender.pointee.history & bit == 0 {
+      sender.pointee.history |= bit
+      addHistory(number, letter(code, isOriginator))
+    }
+  }
+
+  /// Written again when the sequence number differs from the last such packet's.
+  private mutating func again(
+    _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ bit: UInt8,
+    _ code: Unicode.Scalar, _ position: UInt32, _ last: WritableKeyPath<SideEnding, UInt32>
+  ) {
+    let kept = table.records[number].pointee.ending
+    let previous =
+      kept == 0
+      ? 0
+      : isOriginator
+        ? endings[kept].pointee.originator[keyPath: last]
+        : endings[kept].pointee.responder[keyPath: last]
+    if sender.pointee.history & bit == 0 {
+      sender.pointee.history |= bit
+      addHistory(number, letter(code, isOriginator))
+    } else if position != previous {
+      addHistory(number, letter(code, isOriginator))
+    }
+    if position != previous { count(number, isOriginator) { $0[keyPath: last] = position } }
+  }
+
+  /// Changes what is rarely needed of a side.
+  private mutating func count(
+    _ number: UInt32, _ isOriginator: Bool, _ change: (inout SideEnding) -> Void
+  ) {
+    let ending = self.ending(number)
+    if isOriginator {
+      change(&ending.pointee.originator)
+    } else {
+      change(&ending.pointee.responder)
+    }
+  }
+
+  /// Written at the first, the tenth, the hundredth time and so on.
+  private mutating func scaled(
+    _ number: UInt32, _ isOriginator: Bool, _ code: Unicode.Scalar,
+    _ counter: WritableKeyPath<SideEnding, UInt32>
+  ) {
+    var value: UInt32 = 0
+    count(number, isOriginator) {
+      $0[keyPath: counter] &+= 1
+      value = $0[keyPath: counter]
+    }
+    switch value {
+    case 1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000:
+      addHistory(number, letter(code, isOriginator))
+    default: break
+    }
+  }
+
+  mutating func countRetransmission(_ number: UInt32, _ isOriginator: Bool) {
+    scaled(number, isOriginator, "T", \.retransmissions)
+    let sender = sides(number, isOriginator).sender
+    if sender.pointee.unanswered != .max { sender.pointee.unanswered += 1 }
+  }
+
+  mutating func countZeroWindow(_ number: UInt32, _ isOriginator: Bool) {
+    scaled(number, isOriginator, "W", \.zeroWindows)
+  }
+
+  mutating func countGap(_ number: UInt32, _ isOriginator: Bool) {
+    scaled(number, isOriginator, "G", \.gaps)
+  }
+
+  /// The connection's `Ending`, made when it is first needed. The pointer is valid until another
+  /// connection gets its own.
+  mutating func ending(_ number: UInt32) -> UnsafeMutablePointer<Ending> {
+    let record = table.records[number]
+    if record.pointee.ending == 0 { record.pointee.ending = endings.take(Ending()) }
+    return endings[record.pointee.ending]
+  }
+}

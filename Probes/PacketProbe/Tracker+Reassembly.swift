@@ -1,0 +1,194 @@
+import Evidence
+
+/// What of each direction arrived and what is missing, without keeping a byte of it: Zeek derives its
+/// letter `g`, and when a close is complete, from its reassembler (`TCP_Reassembler.cc`,
+/// `Reassem.cc`). All numbers are relative to the side's start; its data begins at 1.
+extension Tracker {
+  /// Zeek's `tcp_max_initial_window` and `tcp_max_above_hole_without_any_acks`.
+  private static var initialWindow: UInt64 { 16384 }
+  /// Zeek's `tcp_excessive_data_without_further_acks`.
+  private static var mostUnacknowledged: Int32 { 10 << 20 }
+  /// Ranges beyond holes that are kept a direction.
+  private static var mostRanges: Int { 256 }
+
+  /// Data was sent (`TCP_Reassembler::DataSent`).
+  @inline(__always)
+  mutating func arrived(
+    _ number: UInt32, _ isOriginator: Bool, _ start: UInt32, _ length: UInt32
+  ) {
+    let side = sides(number, isOriginator).sender
+    if side.pointee.marks.contains(.skipping) { return }
+    let upper = start &+ length
+    if !Self.isBefore(side.pointee.trimmed, upper) { return }
+    if side.pointee.ranges == 0, !Self.isBefore(side.pointee.delivered, start) {
+      if Self.isBefore(side.pointee.delivered, upper) { side.pointee.delivered = upper }
+    } else {
+      insert(side, start, upper)
+    }
+    if side.pointee.isUnacknowledged {
+      if size(number, isOriginator) > Self.initialWindow {
+        // Nobody acknowledges: the other direction is not in the capture.
+        if Self.isBefore(side.pointee.trimmed, side.pointee.delivered) {
+          side.pointee.trimmed = side.pointee.delivered
+        }
+      }
+      let highest = highestRange(side) ?? side.pointee.delivered
+      if Int32(bitPattern: highest &- side.pointee.delivered) > Int32(Self.initialWindow) {
+        giveUp(side)
+      }
+    }
+    if Int32(bitPattern: side.pointee.delivered &- side.pointee.trimmed) > Self.mostUnacknowledged {
+      giveUp(side)
+    }
+  }
+
+  /// Data was acknowledged (`TCP_Reassembler::AckReceived`): what did not arrive by now is a gap.
+  /// - Returns: whether this may have been the last that a close waited for.
+  @inline(__always)
+  mutating func acknowledged(_ number: UInt32, _ isOriginator: Bool, _ upTo: UInt32) -> Bool {
+    let side = sides(number, isOriginator).sender
+    var upTo = upTo
+    if side.pointee.marks.contains(.sawFIN) {
+      let ending = table.records[number].pointee.ending
+      let finEnd =
+        isOriginator
+        ? endings[ending].pointee.originator.finEnd : endings[ending].pointee.responder.finEnd
+      if !Self.isBefore(upTo, finEnd) { upTo = finEnd &- 1 }
+    }
+    if !Self.isBefore(side.pointee.trimmed, upTo) { return false }
+    if Self.isBefore(side.pointee.delivered, upTo) { missed(number, isOriginator, upTo) }
+    side.pointee.trimmed = upTo
+    if side.pointee.ranges != 0 {
+      dropRanges(side, upTo)
+      deliverRanges(side)
+    }
+    return true
+  }
+
+  /// Data up to here was acknowledged but never seen (`TCP_Reassembler::Undelivered`).
+  private mutating func missed(_ number: UInt32, _ isOriginator: Bool, _ upTo: UInt32) {
+    let (side, other) = sides(number, isOriginator)
+    // The numbers of a connection that was met midstream start at a guess.
+    if !Self.isBefore(2, upTo), table.records[number].pointee.marks.contains(.partial) { return }
+    if !side.pointee.marks.contains(.skipping) {
+      let counts = Self.isClean(side) && Self.isClean(other)
+      while side.pointee.ranges != 0 {
+        let range = ranges[side.pointee.ranges].pointee
+        guard Self.isBefore(range.lower, upTo) else { break }
+        if counts { countGap(number, isOriginator) }
+        side.pointee.delivered = range.lower
+        deliverRanges(side)
+      }
+      if counts, Self.isBefore(side.pointee.delivered, upTo) { countGap(number, isOriginator) }
+    }
+    if Self.isBefore(side.pointee.delivered, upTo) { side.pointee.delivered = upTo }
+  }
+
+  private static func isClean(_ side: SidePointer) -> Bool {
+    side.pointee.state == .established
+      || side.pointee.state == .closed && side.pointee.previous == .established
+  }
+
+  /// Whether more of a side's data is expected before its close counts
+  /// (`TCP_Reassembler::DataPending`).
+  func isDataPending(_ number: UInt32, _ isOriginator: Bool) -> Bool {
+    let (side, other) = sides(number, isOriginator)
+    if side.pointee.marks.contains(.skipping) { return false }
+    let last = side.pointee.last &- side.pointee.start
+    let delivered = side.pointee.delivered
+    let ahead = Int32(bitPattern: last &- delivered)
+    if ahead < 0 { return false }
+    if ahead > 1 { return true }
+    // Its own acknowledgements of the other side's data are still to come.
+    return side.pointee.state != .reset
+      && !other.pointee.marks.contains(.skipping)
+      && (other.pointee.ranges != 0
+        || Self.isBefore(other.pointee.trimmed, other.pointee.delivered))
+  }
+
+  @inline(__always)
+  static func isBefore(_ a: UInt32, _ b: UInt32) -> Bool { Int32(bitPattern: a &- b) < 0 }
+
+  // MARK: Ranges beyond a hole, in order of sequence
+
+  private mutating func insert(_ side: SidePointer, _ start: UInt32, _ end: UInt32) {
+    var lower = start
+    if Self.isBefore(lower, side.pointee.trimmed) { lower = side.pointee.trimmed }
+    if Self.isBefore(lower, side.pointee.delivered) { lower = side.pointee.delivered }
+    guard Self.isBefore(lower, end) else { return }
+    var previous: UInt32 = 0
+    var next = side.pointee.ranges
+    var count = 0
+    while next != 0, Self.isBefore(ranges[next].pointee.upper, lower) {
+      previous = next
+      next = ranges[next].pointee.next
+      count += 1
+    }
+    if next != 0, !Self.isBefore(end, ranges[next].pointee.lower) {
+      // Touches or overlaps: widen, and swallow what follows.
+      let range = ranges[next]
+      if Self.isBefore(lower, range.pointee.lower) { range.pointee.lower = lower }
+      if Self.isBefore(range.pointee.upper, end) { range.pointee.upper = end }
+      var after = range.pointee.next
+      while after != 0, !Self.isBefore(range.pointee.upper, ranges[after].pointee.lower) {
+        if Self.isBefore(range.pointee.upper, ranges[after].pointee.upper) {
+          range.pointee.upper = ranges[after].pointee.upper
+        }
+        let following = ranges[after].pointee.next
+        ranges.giveBack(after)
+        after = following
+      }
+      range.pointee.next = after
+    } else if count < Self.mostRanges {
+      let made = ranges.take(OutOfOrder(lower: lower, upper: end, next: next))
+      if previous == 0 {
+        side.pointee.ranges = made
+      } else {
+        ranges[previous].pointee.next = made
+      }
+    }
+    deliverRanges(side)
+  }
+
+  /// Delivers what is no longer beyond a hole.
+  private mutating func deliverRanges(_ side: SidePointer) {
+    while side.pointee.ranges != 0 {
+      let number = side.pointee.ranges
+      let range = ranges[number].pointee
+      if Self.isBefore(side.pointee.delivered, range.lower) { return }
+      if Self.isBefore(side.pointee.delivered, range.upper) { side.pointee.delivered = range.upper }
+      side.pointee.ranges = range.next
+      ranges.giveBack(number)
+    }
+  }
+
+  private mutating func dropRanges(_ side: SidePointer, _ upTo: UInt32) {
+    while side.pointee.ranges != 0 {
+      let number = side.pointee.ranges
+      let range = ranges[number].pointee
+      if Self.isBefore(upTo, range.upper) { return }
+      side.pointee.ranges = range.next
+      ranges.giveBack(number)
+    }
+  }
+
+  private func highestRange(_ side: SidePointer) -> UInt32? {
+    var number = side.pointee.ranges
+    guard number != 0 else { return nil }
+    while ranges[number].pointee.next != 0 { number = ranges[number].pointee.next }
+    return ranges[number].pointee.upper
+  }
+
+  private mutating func giveUp(_ side: SidePointer) {
+    dropAllRanges(side)
+    side.pointee.marks.insert(.skipping)
+  }
+
+  mutating func dropAllRanges(_ side: SidePointer) {
+    while side.pointee.ranges != 0 {
+      let number = side.pointee.ranges
+      side.pointee.ranges = ranges[number].pointee.next
+      ranges.giveBack(number)
+    }
+  }
+}

@@ -1,0 +1,166 @@
+import CaptureFile
+import Evidence
+
+/// Follows TCP connections packet by packet, as Zeek does, and tells how each one ended.
+///
+/// Time comes from the packets and from `advance(to:)` only. Zeek's rules are those of
+/// src/packet_analysis/protocol/tcp/TCPSessionAdapter.cc, src/analyzer/protocol/tcp/TCP_Endpoint.cc
+/// and TCP_Reassembler.cc; what is ours (closer, manner, phase, exchanges) is in the files `Tracker+…`
+/// of these names.
+struct Tracker: ~Copyable {
+  var options: TrackerOptions
+  var counters = TrackerCounters()
+  var table = ConnectionTable()
+  var endings = Pool<Ending>()
+  var ranges = Pool<OutOfOrder>()
+  var lines = RequestLines()
+  var timers = TimerHeap()
+  var duplicates: DuplicateFilter
+  /// History letters beyond those that a record holds.
+  var longHistories: [UInt32: [UInt8]] = [:]
+  /// The oldest idle connections when the table was last found full, oldest last.
+  var evictionQueue: [(last: Int64, id: UInt64, number: UInt32)] = []
+  /// The latest time seen; it never goes back.
+  var now: Int64 = .min
+  var nextID: UInt64 = 1
+  let report: (Connection) -> Void
+
+  /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
+  init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
+    self.options = options
+    self.report = report
+    duplicates = DuplicateFilter(window: options.duplicateWindow)
+  }
+
+  /// Takes one packet.
+  mutating func process(_ packet: CapturedPacket) {
+    counters.packets &+= 1
+    var segment = Segment()
+    switch Decoder.decode(packet, into: &segment) {
+    case .segment:
+      if duplicates.isDuplicate(segment, packet) {
+        counters.duplicates &+= 1
+      } else {
+        follow(&segment)
+      }
+      return
+    case .notIP: counters.notIP &+= 1
+    case .notTCP: counters.notTCP &+= 1
+    case .fragment: counters.fragments &+= 1
+    case .tunnel(.vxlan): counters.vxlan &+= 1
+    case .tunnel(.gre): counters.gre &+= 1
+    case .tunnel(.ipInIP): counters.ipInIP &+= 1
+    case .truncated: counters.truncated &+= 1
+    case .malformed: counters.malformed &+= 1
+    case .unknownLink: counters.unknownLink &+= 1
+    }
+    moveTime(to: packet.time)
+  }
+
+  /// Lets time pass without a packet.
+  mutating func advance(to time: Int64) { moveTime(to: time) }
+
+  /// Tells what is still open, in order of the first packet, and forgets everything.
+  mutating func finish() {
+    var open: [(id: UInt64, number: UInt32)] = []
+    table.forEach { number in open.append((table.records[number].pointee.id, number)) }
+    open.sort { $0.id < $1.id }
+    for entry in open { end(entry.number, .finished) }
+  }
+
+  @inline(__always)
+  private mutating func moveTime(to time: Int64) {
+    if time > now {
+      now = time
+      if timers.next <= time { runTimers() }
+    }
+  }
+
+  @inline(__always)
+  private mutating func follow(_ segment: inout Segment) {
+    moveTime(to: segment.time)
+    let hash = ConnectionTable.hash(
+      segment.source, segment.sourcePort, segment.destination, segment.destinationPort)
+    var (number, isOriginator) = table.find(segment, hash: hash)
+    if number != 0, segment.flags.contains(.syn), isReuse(number, segment) {
+      end(number, .reused)
+      number = 0
+    }
+    if number == 0 {
+      guard let begun = begin(segment, hash) else {
+        counters.otherTCP &+= 1
+        return
+      }
+      (number, isOriginator) = begun
+    }
+    counters.segments &+= 1
+    update(number, isOriginator, segment)
+  }
+
+  // MARK: The beginning of a connection
+
+  /// A SYN that is not a retransmission starts a new connection on the same tuple, and so does a
+  /// SYN-ACK where no originator was seen (`TCPSessionAdapter::IsReuse`).
+  private func isReuse(_ number: UInt32, _ segment: Segment) -> Bool {
+    let record = table.records[number]
+    let answers = segment.flags.contains(.ack)
+    if answers, record.pointee.originator.state != .inactive { return false }
+    let starting = answers ? record.pointee.responder : record.pointee.originator
+    let closed =
+      record.pointee.originator.marks.contains(.closed)
+      || record.pointee.responder.marks.contains(.closed)
+    if closed { return true }
+    if segment.sequence == starting.start { return false }
+    // SYN and SYN-ACK in the wrong order.
+    if !answers, starting.state == .synAckSent, record.pointee.responder.state == .inactive,
+      segment.sequence == record.pointee.responder.start
+    {
+      return false
+    }
+    return true
+  }
+
+  private mutating func begin(
+    _ segment: Segment, _ hash: UInt64
+  ) -> (number: UInt32, isOriginator: Bool)? {
+    guard let flips = roles(segment) else { return nil }
+    if table.count >= options.maximumConnections { evict() }
+    var key = FlowKey(
+      originatorAddress: segment.source, responderAddress: segment.destination,
+      originatorPort: segment.sourcePort, responderPort: segment.destinationPort)
+    if flips {
+      swap(&key.originatorAddress, &key.responderAddress)
+      swap(&key.originatorPort, &key.responderPort)
+    }
+    var record = Record(
+      id: nextID, key: key, time: segment.time,
+      expire: now &+ options.synTimeout.nanoseconds)
+    record.marks = .active
+    nextID += 1
+    counters.connections &+= 1
+    let number = table.insert(record, hash: hash)
+    if flips { addHistory(number, UInt8(ascii: "^")) }
+    schedule(number)
+    return (number, !flips)
+  }
+
+  /// Whether the segment's source is the responder of a connection that starts with it; nil when the
+  /// connection is not to be followed.
+  ///
+  /// A SYN comes from the originator. Else it is the other end of a watched upstream, or what Zeek
+  /// takes (`TCPAnalyzer::WantConnection`): the side that has no likely server's port.
+  private func roles(_ segment: Segment) -> Bool? {
+    let isSYN = segment.flags.contains(.syn)
+    let isOpening = isSYN && !segment.flags.contains(.ack)
+    if let upstreams = options.upstreams {
+      if upstreams.contains(segment.destination, segment.destinationPort) { return false }
+      if isOpening { return nil }
+      return upstreams.contains(segment.source, segment.sourcePort) ? true : nil
+    }
+    if isOpening || !ServerPorts.contains(segment.sourcePort) { return false }
+    if ServerPorts.contains(segment.destinationPort) {
+      return !isSYN && segment.sourcePort < segment.destinationPort
+    }
+    return true
+  }
+}
