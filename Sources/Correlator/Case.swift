@@ -71,6 +71,14 @@ struct Death {
     /// Gone, and the kernel does not say how.
     case gone
   }
+
+  /// From the kernel's log, not only from how the process ended.
+  var isKernelsWord: Bool {
+    switch how {
+    case .oom, .fault: true
+    case .signal, .code, .gone: false
+    }
+  }
 }
 
 /// What the port prober saw around an error.

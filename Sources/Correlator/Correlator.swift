@@ -364,7 +364,8 @@ public struct Correlator: Sendable {
   /// Everything so far, for a report. Call it after `finish`.
   public func summary() -> Summary {
     var upstreams: [UpstreamStatistics] = []
-    for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key }) {
+    for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key })
+    where isUpstream(endpoint, tally) {
       var statistics = tally.statistics
       statistics.group = groupOf[.tcp(endpoint)]?.name
       statistics.idleTimeout = tally.idleTimeout
@@ -382,6 +383,13 @@ public struct Correlator: Sendable {
     return Summary(
       started: started, ended: ended, incidents: incidents, findings: found, upstreams: upstreams,
       books: books, blindSpots: blindSpots + derivedBlindSpots(upstreams))
+  }
+
+  /// A capture may hold connections of others; an upstream is one that nginx names or we probe. When
+  /// nothing says so, all count.
+  private func isUpstream(_ endpoint: Endpoint, _ tally: UpstreamTally) -> Bool {
+    groupOf[.tcp(endpoint)] != nil || tally.statistics.errors > 0 || tally.statistics.checks > 0
+      || groupOf.isEmpty && books.errors == 0
   }
 
   private func derivedBlindSpots(_ upstreams: [UpstreamStatistics]) -> [BlindSpot] {

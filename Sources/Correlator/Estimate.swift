@@ -4,7 +4,7 @@ public import Evidence
 public struct Estimate: Hashable, Codable, Sendable {
   /// Median.
   public var value: TimeSpan
-  /// From the 5th to the 95th percentile.
+  /// From the smallest to the largest of the values that agree.
   public var spread: TimeSpan
   public var count: Int
 }

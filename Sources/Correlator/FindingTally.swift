@@ -69,6 +69,7 @@ struct FindingTally {
         + "spread \(timeout.spread))\(kept)"
     }
     let items = causeRules.first { $0.id == cause }?.weigh(example) ?? []
-    return items.max { $0.decibans < $1.decibans }?.text ?? example.line.text
+    let strongest = items.filter { $0.decibans > 4 }.sorted { $0.decibans > $1.decibans }.prefix(2)
+    return strongest.isEmpty ? example.line.text : strongest.map(\.text).joined(separator: "; ")
   }
 }

@@ -67,18 +67,26 @@ struct UpstreamTally {
     if idleGaps.count > 2000 { idleGaps.removeFirst(1000) }
   }
 
-  /// The backend's idle limit, when its idle closes agree on one: at least three, nine of ten within
-  /// a fifth of the median (or half a second). Scattered gaps are no limit.
+  /// The backend's idle limit: the length that its idle closes crowd around. Closes that come sooner
+  /// have other reasons (a process that ended, a deploy), so at least three, and half of all, must
+  /// lie within a tenth of each other (or 200 ms). Scattered gaps are no limit.
   var idleTimeout: Estimate? {
-    guard idleGaps.count >= 3 else { return nil }
     let sorted = idleGaps.sorted()
-    let median = sorted[sorted.count / 2]
-    let low = sorted[sorted.count / 20]
-    let high = sorted[min(sorted.count - 1, sorted.count * 19 / 20)]
-    let spread = high - low
-    guard median > .milliseconds(100),
-      spread < max(.milliseconds(500), TimeSpan(nanoseconds: median.nanoseconds / 5))
-    else { return nil }
-    return Estimate(value: median, spread: spread, count: idleGaps.count)
+    var best = 0..<0
+    var end = 0
+    for start in sorted.indices {
+      let first = sorted[start]
+      let width = max(.milliseconds(200), TimeSpan(nanoseconds: first.nanoseconds / 10))
+      end = max(end, start)
+      while end < sorted.count, sorted[end] - first <= width { end += 1 }
+      // Of equal crowds the longer gaps: nothing outlives the limit.
+      if end - start >= best.count { best = start..<end }
+    }
+    guard best.count >= 3, best.count * 2 >= sorted.count else { return nil }
+    let crowd = sorted[best]
+    let median = crowd[best.lowerBound + best.count / 2]
+    guard median > .milliseconds(100) else { return nil }
+    let spread = crowd[best.upperBound - 1] - crowd[best.lowerBound]
+    return Estimate(value: median, spread: spread, count: best.count)
   }
 }

@@ -5,8 +5,13 @@ import Evidence
 /// not seen.
 public struct SummaryText: Sendable {
   private let style: TextStyle
+  private let isVerbose: Bool
 
-  public init(_ style: TextStyle) { self.style = style }
+  /// - Parameter isVerbose: with the details of the books.
+  public init(_ style: TextStyle, isVerbose: Bool = false) {
+    self.style = style
+    self.isVerbose = isVerbose
+  }
 
   public func render(_ summary: Summary) -> String {
     [
@@ -29,7 +34,7 @@ public struct SummaryText: Sendable {
       lines.append(wrapped("\(finding.text)", indent: "   "))
       guard let fix = finding.fix else { continue }
       if let directive = fix.directive {
-        let value = fix.value.map { " \($0);" } ?? " …;"
+        let value = fix.value.map { " \($0);" } ?? ""
         let place = fix.place.map { " in \($0)" } ?? ""
         lines.append(wrapped("-> \(directive)\(value)\(place)", indent: "   "))
       }
@@ -42,7 +47,7 @@ public struct SummaryText: Sendable {
   /// A column an upstream, as many beside each other as fit.
   private func upstreams(_ all: [UpstreamStatistics]) -> String {
     guard !all.isEmpty else { return "" }
-    let label = 20
+    let label = 28
     let column = 24
     let perTable = max(1, ((style.width ?? 100) - label) / column)
     var tables: [String] = []
@@ -102,10 +107,10 @@ public struct SummaryText: Sendable {
     if books.incidentsDropped > 0 {
       lines.append("  incidents counted but not kept: \(books.incidentsDropped)")
     }
-    for source in books.sources {
+    for source in books.sources where isVerbose || source.source != "inbox" || source.lost > 0 {
       var line = "\(source.source): \(source.seen) seen, \(source.lost) lost"
       let details = source.details.filter { $0.value > 0 }.sorted { $0.key < $1.key }
-      if !details.isEmpty {
+      if isVerbose, !details.isEmpty {
         line += " (" + details.map { "\($0.key) \($0.value)" }.joined(separator: ", ") + ")"
       }
       lines.append(wrapped(line, indent: "  "))

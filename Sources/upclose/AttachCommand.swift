@@ -30,7 +30,8 @@ struct AttachCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
-    help: ArgumentHelp("Watch this upstream, besides those that nginx names.", valueName: "address:port"))
+    help: ArgumentHelp(
+      "Watch this upstream, besides those that nginx names.", valueName: "address:port"))
   var upstream: [EndpointArgument] = []
 
   @Option(help: ArgumentHelp("Capture on this interface.", valueName: "name"))
@@ -62,7 +63,7 @@ struct AttachCommand: ParsableCommand {
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
-      var spots = targets.blindSpots + watch.blindSpots
+      var spots = watch.blindSpots
       if let kept = Privileges.drop() {
         spots.append(
           BlindSpot(id: "privileges", what: "privileges were not dropped", cost: kept))
@@ -72,9 +73,10 @@ struct AttachCommand: ParsableCommand {
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
         quiet: output.quiet, signals: signals)
-      for fact in targets.instances.map(Observation.Fact.nginx) + spots.map(Observation.Fact.blindSpot) {
+      for spot in spots {
         session.observe(
-          Observation(host: watch.host, time: TimeEstimate(exactly: currentTime()), fact: fact))
+          Observation(
+            host: watch.host, time: TimeEstimate(exactly: currentTime()), fact: .blindSpot(spot)))
       }
       session.onObservation = watch.follow
       if let copy {
@@ -85,7 +87,9 @@ struct AttachCommand: ParsableCommand {
       let summary = session.run { target.failure }
       if let failure = target.failure ?? copy?.failure { throw fail(failure) }
       if summary.books.errors > 0 { throw Exit.found }
-    } catch let error as ProbeError {
+    } catch let error as ExitCode {
+      throw error
+    } catch {
       throw fail("\(error)")
     }
   }

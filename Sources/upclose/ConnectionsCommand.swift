@@ -40,15 +40,7 @@ struct ConnectionsCommand: ParsableCommand {
   func run() throws {
     var options = TrackerOptions.offline
     if !upstream.isEmpty {
-      var filter = UpstreamFilter()
-      for argument in upstream {
-        if let address = argument.address {
-          filter.endpoints.insert(Endpoint(address: address, port: argument.port))
-        } else {
-          filter.ports.insert(argument.port)
-        }
-      }
-      options.upstreams = filter
+      options.upstreams = UpstreamArgument.filter(upstream)
     }
     let out = try LineOutput(path: output)
     if format == .text { out.append { $0.append(contentsOf: ConnectionLine.textHeader.utf8) } }
@@ -88,6 +80,18 @@ struct ConnectionsCommand: ParsableCommand {
 struct UpstreamArgument: ExpressibleByArgument {
   var address: IPAddress?
   var port: UInt16
+
+  static func filter(_ arguments: [Self]) -> UpstreamFilter {
+    var filter = UpstreamFilter()
+    for argument in arguments {
+      if let address = argument.address {
+        filter.endpoints.insert(Endpoint(address: address, port: argument.port))
+      } else {
+        filter.ports.insert(argument.port)
+      }
+    }
+    return filter
+  }
 
   init?(argument: String) {
     if argument.hasPrefix(":"), let port = UInt16(argument.dropFirst()) {

@@ -22,7 +22,8 @@ struct ReplayCommand: ParsableCommand {
   var pcap: [String] = []
 
   @Option(
-    parsing: .singleValue, help: ArgumentHelp("An nginx error log (- for stdin).", valueName: "file"))
+    parsing: .singleValue,
+    help: ArgumentHelp("An nginx error log (- for stdin).", valueName: "file"))
   var errorLog: [String] = []
 
   @Option(
@@ -74,13 +75,13 @@ struct ReplayCommand: ParsableCommand {
     var failures: [String] = []
     if let nginxConfig {
       do {
-        replay.observe(
-          .nginx(try NginxInstance.read(configurationPath: nginxConfig)))
+        let loaded = try LoadedNginx(file: nginxConfig)
+        replay.observe(.nginx(loaded.instance))
       } catch { failures.append("\(error)") }
     }
     failures += readLogs(&replay)
     var options = TrackerOptions.attached
-    if !upstream.isEmpty { options.upstreams = UpstreamFilter(upstream) }
+    if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
     for path in pcap {
       if let error = replay.packets(path, options) { failures.append("\(error)") }

@@ -32,7 +32,7 @@ struct SessionPrinter {
 
   func print(_ summary: Summary) {
     switch options.format {
-    case .text: output.write("\n" + SummaryText(style).render(summary))
+    case .text: output.write("\n" + SummaryText(style, isVerbose: options.verbose).render(summary))
     case .ndjson: break
     case .json: output.write(json.summary(summary).pretty + "\n")
     }

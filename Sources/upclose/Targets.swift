@@ -6,11 +6,11 @@ import NginxProbe
 
 /// What an attach watches: which nginx, which upstreams, which logs; found, or given by options.
 struct Targets {
-  var found: [FoundNginx] = []
-  var instances: [NginxInstance] = []
-  var blindSpots: [BlindSpot] = []
+  var loaded: [LoadedNginx] = []
   var extraEndpoints: [Endpoint] = []
   var errorLogs: [String] = []
+
+  var instances: [NginxInstance] { loaded.map(\.instance) }
 
   /// Every upstream address that sends packets, in order.
   var endpoints: [Endpoint] {
@@ -26,18 +26,17 @@ struct Targets {
     var targets = Targets()
     targets.extraEndpoints = options.upstream.map(\.endpoint)
     let candidates = discovery.find()
-    targets.found = try choose(candidates, options.pid)
-    guard !targets.found.isEmpty || !options.upstream.isEmpty && !options.errorLog.isEmpty else {
+    let found = try choose(candidates, options.pid)
+    guard !found.isEmpty || !options.upstream.isEmpty && !options.errorLog.isEmpty else {
       throw ProbeError(
         doing: "find nginx", reason: "no master process runs (looked at \(discovery.whereItLooks))",
         remedy: "start it, or name what to watch: --error-log FILE --upstream ADDRESS:PORT")
     }
-    try targets.enterNamespace()
-    for nginx in targets.found {
-      let loaded = try nginx.load()
-      targets.instances.append(loaded.instance)
-      targets.blindSpots += loaded.blindSpots
-    }
+    try enterNamespace(of: found)
+    // Looked at again, since what is foreign to us has changed with the namespace.
+    let masters = Set(found.map(\.master))
+    targets.loaded = try discovery.find().filter { masters.contains($0.master) }
+      .map { try $0.load() }
     let logs = targets.instances.flatMap(\.errorLogs) + options.errorLog
     targets.errorLogs = logs.enumerated().filter { logs.firstIndex(of: $1) == $0 }.map(\.element)
     try targets.checkThereIsSomething()
@@ -68,7 +67,7 @@ struct Targets {
     candidates.map { "\($0.master) (\($0.configurationPath))" }.joined(separator: ", ")
   }
 
-  private func enterNamespace() throws {
+  private static func enterNamespace(of found: [FoundNginx]) throws {
     guard let nginx = found.first, nginx.isInOtherNetworkNamespace else { return }
     let path = "/proc/\(nginx.master)/ns/net"
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
@@ -84,7 +83,7 @@ struct Targets {
   }
 
   private func checkThereIsSomething() throws {
-    let masters = found.map { "\($0.master)" }.joined(separator: ", ")
+    let masters = instances.compactMap { $0.master.map(String.init) }.joined(separator: ", ")
     if endpoints.isEmpty, !instances.flatMap(\.upstreams).isEmpty {
       // Only UNIX sockets: logs and processes remain, and the blind spots say so.
       return

@@ -21,17 +21,22 @@ final class Watch {
   private let ports: PortProbe?
   private let nginx: NginxProbe
   private let extraEndpoints: [Endpoint]
+  /// Each master's upstreams as they are now.
+  private var endpointsOf: [Int32: [Endpoint]] = [:]
 
   init(_ targets: Targets, options: AttachCommand) throws {
     let endpoints = targets.endpoints
     extraEndpoints = targets.extraEndpoints
-    packets = PacketProbe(host: host, upstreams: endpoints, device: options.interface)
+    var capture = PacketProbe.Settings()
+    capture.device = options.interface
+    packets = PacketProbe(
+      host: host, upstreams: UpstreamFilter(endpoints: Set(endpoints)), settings: capture)
     sockets = SocketProbe(watching: endpoints)
     ports =
       options.probeInterval.span > .zero
       ? PortProbe(targets: endpoints, interval: options.probeInterval.span) : nil
     nginx = NginxProbe(
-      targets.found, errorLogs: targets.errorLogs,
+      targets.loaded, logs: targets.errorLogs,
       options: LogOptions(host: host, keepsQueryStrings: options.keepQueries))
   }
 
@@ -77,8 +82,9 @@ final class Watch {
   func follow(_ observation: Observation) {
     guard case .nginx(let instance) = observation.fact else { return }
     let peers = instance.upstreams.flatMap(\.servers).flatMap(\.peers)
-    let endpoints = Set(peers.compactMap(\.endpoint) + extraEndpoints).sorted()
-    packets.watch(endpoints)
+    endpointsOf[instance.master ?? 0] = peers.compactMap(\.endpoint)
+    let endpoints = Set(endpointsOf.values.joined()).union(extraEndpoints).sorted()
+    packets.watch(UpstreamFilter(endpoints: Set(endpoints)))
     sockets.watch(endpoints)
     ports?.probe(endpoints)
   }

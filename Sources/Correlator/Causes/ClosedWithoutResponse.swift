@@ -58,6 +58,12 @@ struct ClosedWithoutResponse: CauseRule {
     if c.watchedProcesses, let owner = c.ownerName {
       return [EvidenceItem("processes", "\(owner), which owned it, is still running", decibans: 12)]
     }
+    if c.watchedProcesses, c.owners.isEmpty, !c.backends.isEmpty {
+      // Too young a connection for its owner to be known, but nobody behind the port is missing.
+      return [
+        EvidenceItem("processes", "no process behind the port ended", decibans: 8)
+      ]
+    }
     if !c.isLocal {
       // Without the backend's process a kill or a crash cannot be told from a choice: the cap.
       return [

@@ -13,7 +13,8 @@ extension Case {
   ) -> [EvidenceItem] {
     guard couldBeADeath else { return [] }
     var best: EvidenceItem?
-    for death in deaths {
+    // The kernel's own words say more than the wait status that followed from them.
+    for death in deaths.sorted(by: { $0.isKernelsWord && !$1.isKernelsWord }) {
       guard let text = words(death) else { continue }
       let (bearing, decibans): (String, Double) =
         switch relation(to: death.pid) {

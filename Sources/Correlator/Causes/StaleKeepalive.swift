@@ -41,7 +41,10 @@ struct StaleKeepalive: CauseRule {
     }
     if let exchanges = close.exchanges, exchanges > 1 {
       items.append(
-        EvidenceItem("packets", "the connection had served \(exchanges - 1) requests", decibans: 5))
+        EvidenceItem(
+          "packets",
+          "the connection had served \(exchanges - 1) request\(exchanges > 2 ? "s" : "")",
+          decibans: 5))
     }
     if let idle = close.idleBeforeClose {
       if let timeout = c.idleTimeout, (idle - timeout.value).magnitude < slack(timeout) {
