@@ -1,0 +1,79 @@
+import Evidence
+import Glibc
+import LinuxHost
+
+/// Where the text of configuration files comes from.
+protocol ConfigurationSource {
+  /// The bytes of a file; nil when there is none.
+  func contents(_ path: String) throws -> [UInt8]?
+  /// The files that match a pattern with wildcards, in nginx's order.
+  func matches(_ pattern: String) -> [String]
+}
+
+/// The file system, or what a container sees of it.
+struct DiskSource: ConfigurationSource {
+  /// Put before every path, as `/proc/4711/root`; empty for this host's own.
+  let root: String
+
+  func contents(_ path: String) throws -> [UInt8]? {
+    if access(root + path, F_OK) != 0 { return nil }
+    return try readFile(root + path)
+  }
+
+  func matches(_ pattern: String) -> [String] {
+    var found = glob_t()
+    defer { globfree(&found) }
+    guard glob(root + pattern, 0, nil, &found) == 0, let paths = found.gl_pathv else { return [] }
+    return (0..<Int(found.gl_pathc)).compactMap { index in
+      paths[index].map { String(String(cString: $0).dropFirst(root.count)) }
+    }
+  }
+}
+
+/// The output of `nginx -T`: every file that nginx read, each behind `# configuration file PATH:`.
+struct DumpSource: ConfigurationSource {
+  private(set) var files: [String: [UInt8]] = [:]
+  /// The first file: nginx's main one.
+  private(set) var main: String?
+
+  private static let marker = Array("# configuration file ".utf8)
+
+  /// Reads the output; what stands before the first marker (nginx's own words on stderr) is left out.
+  init(_ bytes: [UInt8]) {
+    var name: String?
+    var start = 0
+    var line = 0
+    while line < bytes.count {
+      let end = bytes[line...].firstIndex(of: 10) ?? bytes.count
+      if let path = Self.path(bytes[line..<end]) {
+        if let name { keep(name, bytes[start..<line]) }
+        name = path
+        if main == nil { main = path }
+        start = min(end + 1, bytes.count)
+      }
+      line = end + 1
+    }
+    if let name { keep(name, bytes[start...]) }
+  }
+
+  /// Whether these bytes are such an output, and not a configuration file.
+  static func isDump(_ bytes: [UInt8]) -> Bool { DumpSource(bytes).main != nil }
+
+  func contents(_ path: String) -> [UInt8]? { files[path] }
+
+  func matches(_ pattern: String) -> [String] {
+    files.keys.filter { fnmatch(pattern, $0, FNM_PATHNAME | FNM_PERIOD) == 0 }
+      .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  private mutating func keep(_ name: String, _ bytes: ArraySlice<UInt8>) {
+    // A comment that only looks like a marker of a file seen before belongs to where it stands.
+    if files[name] == nil { files[name] = Array(bytes) }
+  }
+
+  private static func path(_ line: ArraySlice<UInt8>) -> String? {
+    guard line.starts(with: marker), line.last == UInt8(ascii: ":") else { return nil }
+    let path = line.dropFirst(marker.count).dropLast()
+    return path.isEmpty ? nil : String(decoding: path, as: UTF8.self)
+  }
+}

@@ -1,0 +1,112 @@
+import Evidence
+import Glibc
+import LinuxHost
+
+/// Finds the files behind a running nginx's logs, as this process can open them.
+struct LogFinder {
+  let nginx: FoundNginx
+  let table: ProcessTable
+
+  struct Found {
+    var error: [String] = []
+    var access: [String] = []
+    var blindSpots: [BlindSpot] = []
+  }
+
+  func find(_ settings: NginxSettings) -> Found {
+    var found = Found()
+    var unreadable: [String] = []
+    for log in settings.errorLogs {
+      switch path(of: log.target) {
+      case .success(let path): if !found.error.contains(path) { found.error.append(path) }
+      case .failure(let problem):
+        unreadable.append(problem.text + (log.location.map { " (\($0))" } ?? ""))
+      }
+    }
+    for log in settings.accessLogs {
+      if case .success(let path) = path(of: log.target), !found.access.contains(path) {
+        found.access.append(path)
+      }
+    }
+    if let first = unreadable.first {
+      let more = unreadable.count > 1 ? " and \(unreadable.count - 1) more" : ""
+      found.blindSpots.append(
+        BlindSpot(
+          id: "error-log", what: "the error log goes to \(first)\(more), which cannot be followed",
+          cost: found.error.isEmpty
+            ? "no error of nginx is seen" : "errors that are only there are not seen",
+          remedy: "add `error_log /var/log/nginx/upclose.log info;` and reload nginx"))
+    }
+    if let spot = hidden(settings.errorLogs) { found.blindSpots.append(spot) }
+    return found
+  }
+
+  private struct Problem: Error {
+    var text: String
+  }
+
+  private func path(of target: LogSetting.Target) -> Result<String, Problem> {
+    switch target {
+    case .file(let path): resolve(path)
+    case .stderr: descriptor(2)
+    case .syslog(let server): .failure(Problem(text: "syslog (\(server))"))
+    case .memory: .failure(Problem(text: "memory"))
+    case .variable(let path): .failure(Problem(text: path))
+    }
+  }
+
+  /// Follows symbolic links as the master would: an absolute one in a container starts at the
+  /// container's root, and `/dev/stderr` (as in nginx's own image) is the master's, not ours.
+  private func resolve(_ path: String) -> Result<String, Problem> {
+    var path = path
+    for _ in 0..<8 {
+      switch path {
+      case "/dev/stderr", "/proc/self/fd/2": return descriptor(2)
+      case "/dev/stdout", "/proc/self/fd/1": return descriptor(1)
+      default: break
+      }
+      // On this host's own root a link may be changed by a rotation: the name is followed then.
+      guard let link = readLink(nginx.root + path) else { break }
+      let target = absolute(
+        link, from: String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
+      if nginx.root.isEmpty, !target.hasPrefix("/dev/"), !target.hasPrefix("/proc/") { break }
+      path = target
+    }
+    return .success(nginx.root + path)
+  }
+
+  private func descriptor(_ number: Int) -> Result<String, Problem> {
+    let name = number == 1 ? "standard output" : "standard error"
+    let link = table.path(nginx.master, "fd/\(number)")
+    guard let target = readLink(link) else { return .failure(Problem(text: name)) }
+    var status = stat()
+    // A pipe, a terminal, a journal's socket: nothing that can be read beside its reader.
+    guard target.hasPrefix("/"), stat(link, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      return .failure(Problem(text: "\(name) (\(target))"))
+    }
+    return .success(nginx.root + target)
+  }
+
+  /// What the levels of the logs keep from them.
+  private func hidden(_ logs: [LogSetting]) -> BlindSpot? {
+    if let strict = logs.first(where: { $0.level < .error }) {
+      return BlindSpot(
+        id: "error-log-level",
+        what: "an error log has level \(strict.level.name)"
+          + (strict.location.map { " (\($0))" } ?? ""),
+        cost: "upstream errors, which have level error, are not written there",
+        remedy: "write `error_log ... info;`")
+    }
+    guard let level = logs.map(\.level).max() else { return nil }
+    let lost: String
+    switch level {
+    case .error: lost = "disabled peers, reloads and clients that left are not logged"
+    case .warn: lost = "reloads and clients that left are not logged"
+    case .notice: lost = "clients that left and idle websockets are not logged"
+    default: return nil
+    }
+    return BlindSpot(
+      id: "error-log-level", what: "the error log has level \(level.name)", cost: lost,
+      remedy: "add `error_log /var/log/nginx/upclose.log info;`")
+  }
+}
