@@ -78,7 +78,7 @@ let package = Package(
     test("Evidence"),
     test("LinuxHost", ["Evidence"]),
     test("CaptureFile"),
-    test("PacketProbe", ["CaptureFile", "Evidence"]),
+    test("PacketProbe", ["CaptureFile", "CLinux", "Evidence", "LinuxHost"]),
     test("KernelProbe", ["Evidence"]),
     test("SocketProbe", ["Evidence", "CLinux"]),
     test("ProcessProbe", ["Evidence", "CLinux"]),
