@@ -79,7 +79,7 @@ let package = Package(
     test("Evidence"),
     test("LinuxHost", ["Evidence"]),
     test("CaptureFile"),
-    test("PacketProbe", ["CaptureFile", "Evidence"]),
+    test("PacketProbe", ["CaptureFile", "CLinux", "Evidence", "LinuxHost"]),
     test("KernelProbe", ["Evidence"]),
     test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
