@@ -88,7 +88,7 @@ let package = Package(
     test("Correlator", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(
-      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld"],
+      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence"],
       path: "Tests/UpcloseTests", swiftSettings: strict),
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]

@@ -1,3 +1,4 @@
+import Evidence
 import Foundation
 import Glibc
 import LabWorld
@@ -29,7 +30,6 @@ import Testing
     #expect(incident.close?.closer == "responder")
     #expect(incident.close?.manner == "fin")
     #expect(incident.close?.phase == "awaitingResponse")
-    #expect(incident.close?.owner?.command == "lab-backend")
     #expect(report.books.errors == 1)
     #expect(report.books.matched == 1)
     #expect(!outcome.out.contains("secret"))
@@ -87,9 +87,7 @@ import Testing
       var closer: String
       var manner: String?
       var phase: String
-      var owner: Owner?
     }
-    struct Owner: Decodable { var command: String }
     struct Books: Decodable {
       var errors: Int
       var matched: Int
