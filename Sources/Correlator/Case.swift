@@ -38,10 +38,16 @@ struct Case {
   func relation(to pid: Int32) -> Relation {
     if owners.contains(where: { $0.pid == pid }) { return .owner }
     if backends.contains(where: { $0.pid == pid }) { return .backend }
-    return .stranger
+    return watchedProcesses ? .stranger : .unknown
   }
 
-  enum Relation { case owner, backend, stranger }
+  enum Relation {
+    case owner, backend
+    /// Processes were watched, and this one was not seen behind the port.
+    case stranger
+    /// Nobody looked who was behind the port (files).
+    case unknown
+  }
 
   /// A connection that had been used before this request (or was there before the capture).
   var isReused: Bool? {

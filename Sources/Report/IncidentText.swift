@@ -8,7 +8,12 @@ public struct IncidentText: Sendable {
   public init(_ style: TextStyle) { self.style = style }
 
   public func render(_ incident: Incident) -> String {
-    let clock = incident.time.best.timeOfDay(offset: style.utcOffset)
+    // No decimals where only the second is known.
+    let isRough = incident.time.latest - incident.time.earliest > .milliseconds(500)
+    let clock =
+      isRough
+      ? incident.time.earliest.timeOfDay(offset: style.utcOffset, digits: 0)
+      : incident.time.best.timeOfDay(offset: style.utcOffset)
     let revised = incident.revision > 1 ? " (revised)" : ""
     let who = incident.close.map(whoClosed) ?? "no close: \(reason(incident))"
     let cause = incident.verdict.cause

@@ -64,15 +64,22 @@ struct ClosedWithoutResponse: CauseRule {
         EvidenceItem("processes", "no process behind the port ended", decibans: 8)
       ]
     }
-    if !c.isLocal {
-      // Without the backend's process a kill or a crash cannot be told from a choice: the cap.
-      return [
+    guard !c.isLocal else { return [] }
+    // Without the backend's process a kill or a crash cannot be told from a choice: the cap.
+    var items = [
+      EvidenceItem(
+        "processes", "its process is not seen from here: a kill or a crash would look the same",
+        decibans: -12)
+    ]
+    if let death = c.deaths.first(where: { c.relation(to: $0.pid) == .unknown }) {
+      // Half of what it gives the death: both may be true of different processes.
+      items.append(
         EvidenceItem(
-          "processes", "its process is not seen from here: a kill or a crash would look the same",
-          decibans: -12)
-      ]
+          "kernel",
+          "pid \(death.pid) (\(death.command)) died in those seconds; whether it served this port was "
+            + "not seen", decibans: -c.strangerWeight(death) / 2))
     }
-    return []
+    return items
   }
 
   func fix(_ c: Case) -> Fix? {

@@ -24,6 +24,7 @@ extension Case {
         case .backend: ("it served this port", 30)
         // Some process on the same host: a coincidence is likely, a proof it is not.
         case .stranger: ("not known to serve this port", 3)
+        case .unknown: ("whether it served this port was not seen", strangerWeight(death))
         }
       if best.map({ decibans > $0.decibans }) ?? true {
         best = EvidenceItem(
@@ -33,6 +34,13 @@ extension Case {
     if let best { return [best] }
     // Looked for and not there: the kernel does not kill in silence.
     return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
+  }
+
+  /// From files: such deaths are rare, and this one falls into the close's own seconds; the more of
+  /// them its time leaves open, the less that says. Whose death it was, nobody saw.
+  func strangerWeight(_ death: Death) -> Double {
+    let open = (death.time.latest - death.time.earliest).seconds
+    return max(3, 17 - 10 * log10(max(1, open)))
   }
 
   /// Whether the line is of a kind that the end of a process can cause. A refused connect has its

@@ -11,9 +11,12 @@ struct PeersDisabled: CauseRule {
     ]
     for failure in c.disabling {
       let gap = c.time.best - failure.time.best
+      // Times of plain files are seconds.
+      let isRough = failure.time.latest - failure.time.earliest > .milliseconds(500)
+      let when = isRough && gap < .seconds(1) ? "in the same second" : "\(gap) before"
       items.append(
         EvidenceItem(
-          "nginx", "\(failure.peer) failed \(gap) before (incident \(failure.incident))",
+          "nginx", "\(failure.peer) failed \(when) (incident \(failure.incident))",
           decibans: 5, time: failure.time.best))
     }
     if c.disabling.isEmpty {
