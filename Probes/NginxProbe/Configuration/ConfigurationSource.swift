@@ -16,7 +16,15 @@ struct DiskSource: ConfigurationSource {
   let root: String
 
   func contents(_ path: String) throws -> [UInt8]? {
-    if access(root + path, F_OK) != 0 { return nil }
+    var status = stat()
+    guard stat(root + path, &status) == 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return nil }
+      throw ProbeError(doing: "open \(path)", reason: errorText(errno))
+    }
+    // Not a pipe or a device: whoever runs an nginx names these paths, and reading must end.
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw ProbeError(doing: "read \(path)", reason: "it is not a file")
+    }
     return try readFile(root + path)
   }
 

@@ -1,4 +1,5 @@
 import Evidence
+import Synchronization
 
 /// Resolves a tree of directives into settings.
 struct SettingsReader {
@@ -16,7 +17,9 @@ struct SettingsReader {
   init(build: NginxBuild, prefix: String, lookup: @escaping AddressLookup) {
     self.build = build
     self.prefix = prefix
-    self.lookup = lookup
+    // The same name may stand in many servers, and a resolver may be slow.
+    let cache = LookupCache(lookup)
+    self.lookup = { cache[$0] }
   }
 
   /// - Parameters:
@@ -234,6 +237,21 @@ struct SettingsReader {
       return nil
     }
     return values.map { target[..<dollar] + $0 + rest }
+  }
+}
+
+/// Asks for each name once.
+private final class LookupCache: Sendable {
+  private let known = Mutex<[String: [IPAddress]]>([:])
+  private let lookup: AddressLookup
+
+  init(_ lookup: @escaping AddressLookup) { self.lookup = lookup }
+
+  subscript(name: String) -> [IPAddress] {
+    if let addresses = known.withLock({ $0[name] }) { return addresses }
+    let addresses = lookup(name)
+    known.withLock { $0[name] = addresses }
+    return addresses
   }
 }
 
