@@ -240,6 +240,41 @@ import Testing
     #expect(try found.load().blindSpots.map(\.id) == ["network-namespace"])
   }
 
+  /// As in a container: its files, and its log, are only below `/proc/PID/root`.
+  @Test func `an nginx in another mount namespace is followed through its root`() throws {
+    let hidden = try TemporaryDirectory()
+    let nobody = try freePort()
+    let box = Box()
+    let newMounts: Int32 = 0x20000
+    let thread = try ProbeThread.start("mounts") { _ in
+      guard clinux_unshare(newMounts) == 0,
+        mount("none", "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0,
+        mount("tmpfs", hidden.path, "tmpfs", 0, nil) == 0
+      else { return }
+      let nginx = try? RealNginx(
+        http: "server { listen PORT; location / { proxy_pass http://127.0.0.1:\(nobody); } }",
+        in: hidden)
+      box.nginx.withLock { $0 = nginx }
+    }
+    thread.stop()
+    let nginx = try #require(box.nginx.withLock { $0 })
+    #expect(access(nginx.configurationPath, F_OK) != 0)
+    let found = try #require(NginxDiscovery().find().first { $0.master == nginx.pid })
+    #expect(found.isInOtherMountNamespace)
+    #expect(found.build == NginxBuild(binary: "/usr/sbin/nginx"))
+    let loaded = try found.load()
+    #expect(loaded.instance.errorLogs == ["/proc/\(nginx.pid)/root\(nginx.errorLog)"])
+    #expect(loaded.instance.configurationPath == nginx.configurationPath)
+    #expect(loaded.blindSpots.isEmpty)
+    let probe = NginxProbe([loaded], options: LogOptions(host: "test"))
+    let collector = Collector()
+    try probe.open()
+    try probe.start(collector.sink)
+    defer { probe.stop() }
+    nginx.get("/x")
+    eventually("its error") { collector.lines.contains { $0.line.message == .connectFailed } }
+  }
+
   private final class Box: Sendable {
     let nginx = Mutex<RealNginx?>(nil)
   }

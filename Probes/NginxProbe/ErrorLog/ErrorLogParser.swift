@@ -49,9 +49,12 @@ public struct ErrorLogParser {
     let known = recognize(bytes, at: header.end)
     var context = EntryContext(bytes, message: header.end, fixedEnd: known?.end)
     let errno = known?.text == .nameResolution ? nil : Self.takeErrno(bytes, &context.message)
-    let kind = known.map { NginxMessage($0.text, Self.traits(bytes, header, context, errno)) }
+    var kind = NginxMessage.other
+    if let known, !context.isForged(bytes) {
+      kind = NginxMessage(known.text, Self.traits(bytes, header, context, errno))
+    }
     var line = NginxLine(
-      message: kind ?? .other, text: bytes.text(context.message), level: header.level.name,
+      message: kind, text: bytes.text(context.message), level: header.level.name,
       stamped: clock.moment(header.time, arrival: arrival), worker: header.pid,
       connection: header.connection, errno: errno,
       isTruncated: context.isCut || bytes.count >= Self.longestEntry, path: path, offset: offset)
