@@ -95,15 +95,21 @@ import Testing
 
   @Test func `an nginx of a container is read below its root`() throws {
     mkdir(directory["70"], 0o755)
-    for name in ["root", "root/etc", "root/etc/nginx", "root/var"] {
+    for name in ["root", "root/etc", "root/etc/nginx", "root/var", "root/data", "root/etc/sites"] {
       mkdir(directory["70/\(name)"], 0o755)
     }
     try directory.write(
       "70/root/etc/nginx/nginx.conf",
       """
       error_log /var/error.log info; error_log /var/link.log; error_log /var/err2.log;
-      events { } http { access_log off; server { location / { proxy_pass http://10.0.0.1:80; } } }
+      events { } http { access_log off; server { location / { proxy_pass http://10.0.0.1:80; } }
+      include sites-enabled/*; }
       """)
+    // As Debian links its sites: an absolute link starts at the container's root.
+    try directory.write(
+      "70/root/etc/sites/a", "server { location / { proxy_pass http://10.0.0.2:80; } }")
+    symlink("/etc/sites", directory["70/root/etc/nginx/sites-enabled"])
+    symlink("/etc/sites/a", directory["70/root/etc/sites/b"])
     symlink("/dev/stderr", directory["70/root/var/error.log"])
     symlink("/var/real.log", directory["70/root/var/link.log"])
     symlink("real2.log", directory["70/root/var/err2.log"])
@@ -115,6 +121,11 @@ import Testing
     let root = directory["70/root"]
     #expect(loaded.instance.errorLogs == ["\(root)/var/real.log", "\(root)/var/real2.log"])
     #expect(loaded.instance.upstreams.first?.location == "/etc/nginx/nginx.conf:2")
+    #expect(loaded.instance.upstreams.map(\.name) == ["10.0.0.1", "10.0.0.2"])
+    #expect(
+      loaded.files == [
+        "/etc/nginx/nginx.conf", "/etc/nginx/sites-enabled/a", "/etc/nginx/sites-enabled/b",
+      ])
     let spot = try #require(loaded.blindSpots.first { $0.id == "error-log" })
     #expect(spot.what.contains("standard error"))
   }
