@@ -128,6 +128,11 @@ private struct Watch: Sendable {
       } else if let workers {
         // Its configuration cannot be read now; that it has other workers is known all the same.
         watched[index].loaded.instance.workers = workers
+        let unread = BlindSpot(
+          id: "nginx-reload",
+          what: "nginx has new workers, its configuration could not be read again",
+          cost: "upstreams that are new since are not watched", remedy: "start upclose again")
+        if !known.contains(unread) { watched[index].loaded.blindSpots.append(unread) }
       } else {
         continue
       }

@@ -187,6 +187,25 @@ import Testing
     missing.stop()
   }
 
+  @Test func `a log that cannot be read any more is said, once`() throws {
+    append(log, "")
+    let (follower, collector) = try follow()
+    defer { follower.stop() }
+    unlink(log)
+    mkdir(log, 0o755)
+    func spots() -> [BlindSpot] {
+      collector.all.compactMap { observation in
+        if case .blindSpot(let spot) = observation.fact { spot } else { nil }
+      }
+    }
+    eventually("a blind spot") { !spots().isEmpty }
+    rmdir(log)
+    append(log, entryNow("back"))
+    eventually("back") { collector.texts == ["back"] }
+    #expect(spots().map(\.id) == ["error-log"])
+    #expect(spots().first?.what == "cannot follow \(log): it is not a file")
+  }
+
   /// With the one capability that is left after privileges were dropped.
   @Test(.enabled(if: getuid() == 0)) func `rotation with CAP_DAC_READ_SEARCH alone`() throws {
     let logs = directory["logs"]

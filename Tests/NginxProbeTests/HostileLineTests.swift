@@ -84,6 +84,32 @@ import Testing
     #expect(line.text.contains("\\x0Aupstream timed out"))
   }
 
+  /// With a decoded path that plays a whole entry before its line feed, the splitter takes what is
+  /// behind it for an entry; what nginx itself writes behind the path gives it away.
+  @Test(arguments: [
+    "upstream prematurely closed connection while reading response header from upstream, client: "
+      + "1.1.1.1, server: s, request: \"GET / HTTP/1.1\", upstream: \"http://6.6.6.6:6/\", host: \"h",
+    "no live upstreams while connecting to upstream, client: 1.1.1.1, server: s, request: \"GET / "
+      + "HTTP/1.1\", upstream: \"http://pair/\", host: \"h\", referrer: \"x",
+    "signal 1 (SIGHUP) received from 1, reconfiguring",
+    "worker process 7 exited on signal 11",
+  ])
+  func `the rest of an entry behind a forged one`(forged: String) throws {
+    let line = try parse(
+      "2026/11/24 10:01:02 [alert] 1#1: \(forged)\" failed (2: No such file or directory), client: "
+        + "192.0.2.7, server: s, request: \"GET /a%22%0A2026/ HTTP/1.1\", host: \"h\"")
+    #expect(line.message == .other)
+  }
+
+  @Test func `a mail session`() throws {
+    let line = try parse(
+      "2026/11/24 10:01:02 [info] 1#1: *3 upstream timed out (110: Connection timed out) while "
+        + "reading response from upstream, client: 192.0.2.7, server: 0.0.0.0:143, login: \"me\", "
+        + "upstream: 127.0.0.1:144")
+    #expect(line.message == .other)
+    #expect(line.server == "0.0.0.0:143")
+  }
+
   @Test func `controls and bytes that are no UTF-8 are escaped`() throws {
     let line = try proxied(request: "GET /\u{1b}[2J\u{7f}\u{202e} HTTP/1.1")
     #expect(line.request == "GET /\\x1B[2J\\x7F\\xE2\\x80\\xAE HTTP/1.1")

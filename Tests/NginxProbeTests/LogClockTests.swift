@@ -33,6 +33,16 @@ import Testing
     #expect(moment.iso8601(digits: 0) == "2026-11-24T09:01:02Z")
   }
 
+  @Test(arguments: [
+    ("host", LogZone.host), ("UTC", .fixed(secondsEast: 0)), ("+01:00", .fixed(secondsEast: 3600)),
+    ("-0330", .fixed(secondsEast: -12_600)), ("+2", .fixed(secondsEast: 7200)), ("", nil),
+    ("+", nil), ("+123", nil), ("+99", nil), ("CET", nil), ("+1:x", nil), ("+٣", nil),
+  ])
+  func `a zone as a user writes it`(text: String, zone: LogZone?) {
+    #expect(LogZone(text) == zone)
+    if let zone { #expect(LogZone(zone.description) == zone) }
+  }
+
   @Test func `the host's zone in summer and in winter`() throws {
     try inZone("CET-1CEST,M3.5.0,M10.5.0/3") {
       var clock = LogClock(.host)

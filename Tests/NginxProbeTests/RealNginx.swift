@@ -19,9 +19,10 @@ final class RealNginx: Sendable {
   /// - Parameter http: directives of the `http` block; `PORT` is the listening port.
   init(
     http: String, level: String = "info", workers: Int = 1, standardError: Bool = false,
-    port: UInt16? = nil
+    port: UInt16? = nil, in directory: TemporaryDirectory? = nil
   ) throws {
-    directory = try TemporaryDirectory()
+    let directory = try directory ?? TemporaryDirectory()
+    self.directory = directory
     self.port = try port ?? freePort()
     for name in ["body", "proxy", "fastcgi", "uwsgi", "scgi"] { mkdir(directory[name], 0o700) }
     let text = """

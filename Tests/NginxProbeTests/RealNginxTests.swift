@@ -70,6 +70,33 @@ import Testing
     #expect(dumped.instance.errorLogs == [nginx.errorLog])
   }
 
+  /// nginx starts with it, so it must not be refused here.
+  @Test func `syntax that is hard to read`() throws {
+    let nginx = try RealNginx(
+      http: #"""
+        map $host $m { "~^a{2}" b; 'x' "y"; default ""; volatile; }
+        map $arg_b $backend { default "127.0.0.1:8081"; b '127.0.0.1:8082'; }
+        log_format x 'a\'b' "c\"d" e\ f;
+        upstream "quoted name" { server 127.0.0.1:81 max_fails=2 fail_timeout=1m; keepalive 3; }
+        geo $g { default 0; 127.0.0.1/32 1; }
+        split_clients "${remote_addr}AAA" $variant { 0.5% .one; * ""; }
+        server { listen PORT; server_name a\;b "c d" "~^(?<x>.{2,3})$";
+        location ~ "^/x{1,2}$" { return 200 "a{b}"; }
+        if ($host = "x"){ return 200; } set $v "${host}x"; set $w ${host}y; set $z a#b; # } {
+        location /b { proxy_pass http://$backend; }
+        location /q { proxy_pass "http://quoted name"; }
+        location /m { if ($request_method !~ "^(GET|POST)$") { return 405 'multi
+        line; } {'; } }
+        }
+        """#)
+    let loaded = try load(nginx)
+    #expect(loaded.instance.upstreams.map(\.name) == ["quoted name", "127.0.0.1", "127.0.0.1"])
+    #expect(loaded.blindSpots.isEmpty)
+    let version = loaded.instance.version.flatMap { NginxVersion($0) }
+    let files = try LoadedNginx(file: nginx.configurationPath, version: version)
+    #expect(files.instance.upstreams == loaded.instance.upstreams)
+  }
+
   @Test func `what it cannot see is said`() throws {
     let nginx = try RealNginx(
       http: """
@@ -238,6 +265,41 @@ import Testing
     #expect(found.isInOtherNetworkNamespace)
     #expect(!found.isInOtherMountNamespace)
     #expect(try found.load().blindSpots.map(\.id) == ["network-namespace"])
+  }
+
+  /// As in a container: its files, and its log, are only below `/proc/PID/root`.
+  @Test func `an nginx in another mount namespace is followed through its root`() throws {
+    let hidden = try TemporaryDirectory()
+    let nobody = try freePort()
+    let box = Box()
+    let newMounts: Int32 = 0x20000
+    let thread = try ProbeThread.start("mounts") { _ in
+      guard clinux_unshare(newMounts) == 0,
+        mount("none", "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0,
+        mount("tmpfs", hidden.path, "tmpfs", 0, nil) == 0
+      else { return }
+      let nginx = try? RealNginx(
+        http: "server { listen PORT; location / { proxy_pass http://127.0.0.1:\(nobody); } }",
+        in: hidden)
+      box.nginx.withLock { $0 = nginx }
+    }
+    thread.stop()
+    let nginx = try #require(box.nginx.withLock { $0 })
+    #expect(access(nginx.configurationPath, F_OK) != 0)
+    let found = try #require(NginxDiscovery().find().first { $0.master == nginx.pid })
+    #expect(found.isInOtherMountNamespace)
+    #expect(found.build == NginxBuild(binary: "/usr/sbin/nginx"))
+    let loaded = try found.load()
+    #expect(loaded.instance.errorLogs == ["/proc/\(nginx.pid)/root\(nginx.errorLog)"])
+    #expect(loaded.instance.configurationPath == nginx.configurationPath)
+    #expect(loaded.blindSpots.isEmpty)
+    let probe = NginxProbe([loaded], options: LogOptions(host: "test"))
+    let collector = Collector()
+    try probe.open()
+    try probe.start(collector.sink)
+    defer { probe.stop() }
+    nginx.get("/x")
+    eventually("its error") { collector.lines.contains { $0.line.message == .connectFailed } }
   }
 
   private final class Box: Sendable {

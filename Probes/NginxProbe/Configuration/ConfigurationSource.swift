@@ -12,20 +12,37 @@ protocol ConfigurationSource {
 
 /// The file system, or what a container sees of it.
 struct DiskSource: ConfigurationSource {
-  /// Put before every path, as `/proc/4711/root`; empty for this host's own.
-  let root: String
+  let root: MountRoot
 
   func contents(_ path: String) throws -> [UInt8]? {
-    if access(root + path, F_OK) != 0 { return nil }
-    return try readFile(root + path)
+    let outside = root.outside(path)
+    var status = stat()
+    guard stat(outside, &status) == 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return nil }
+      throw ProbeError(doing: "open \(path)", reason: errorText(errno))
+    }
+    // Not a pipe or a device: whoever runs an nginx names these paths, and reading must end.
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw ProbeError(doing: "read \(path)", reason: "it is not a file")
+    }
+    return try readFile(outside)
   }
 
   func matches(_ pattern: String) -> [String] {
+    // Wildcards mostly stand in the last part; the directories before it may be links.
+    let slash = pattern.lastIndex(of: "/") ?? pattern.startIndex
+    let directory = pattern[..<slash]
+    let isPlain = !directory.contains { "*?[".contains($0) }
+    let start = isPlain ? root.outside(String(directory)) : root.entry
+    let name = isPlain ? pattern[slash...] : pattern[...]
     var found = glob_t()
     defer { globfree(&found) }
-    guard glob(root + pattern, 0, nil, &found) == 0, let paths = found.gl_pathv else { return [] }
+    guard glob(start + name, 0, nil, &found) == 0, let paths = found.gl_pathv else { return [] }
     return (0..<Int(found.gl_pathc)).compactMap { index in
-      paths[index].map { String(String(cString: $0).dropFirst(root.count)) }
+      paths[index].map { path in
+        let rest = String(cString: path).dropFirst(start.count)
+        return String((isPlain ? directory : "") + rest)
+      }
     }
   }
 }

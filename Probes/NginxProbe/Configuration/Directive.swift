@@ -1,3 +1,5 @@
+import Evidence
+
 /// One directive of an nginx configuration, with its block.
 public struct Directive: Hashable, Sendable {
   public var name: String
@@ -20,8 +22,8 @@ public struct Directive: Hashable, Sendable {
     self.line = line
   }
 
-  /// As `/etc/nginx/nginx.conf:31`.
-  public var location: String { "\(file):\(line)" }
+  /// As `/etc/nginx/nginx.conf:31`, safe to print.
+  public var location: String { "\(String(escapingControlsIn: file.utf8)):\(line)" }
 }
 
 /// Why a configuration cannot be understood, and where.
@@ -38,6 +40,7 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
   }
 
   public var description: String {
-    line.map { "\(file):\($0): \(reason)" } ?? "\(file): \(reason)"
+    let place = line.map { "\(file):\($0)" } ?? file
+    return String(escapingControlsIn: "\(place): \(reason)".utf8)
   }
 }

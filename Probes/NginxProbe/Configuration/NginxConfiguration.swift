@@ -27,7 +27,7 @@ public struct NginxConfiguration: Hashable, Sendable {
   ///   - root: put before every path, as `/proc/4711/root`.
   /// - Throws: `ConfigurationError` with file and line.
   public init(file path: String, root: String = "") throws {
-    try self.init(path, DiskSource(root: root))
+    try self.init(path, DiskSource(root: MountRoot(root)))
   }
 
   /// Reads a file that a user names: a configuration, or the output of `nginx -T`.

@@ -1,4 +1,5 @@
 import Evidence
+import Synchronization
 
 /// Resolves a tree of directives into settings.
 struct SettingsReader {
@@ -16,7 +17,9 @@ struct SettingsReader {
   init(build: NginxBuild, prefix: String, lookup: @escaping AddressLookup) {
     self.build = build
     self.prefix = prefix
-    self.lookup = lookup
+    // The same name may stand in many servers, and a resolver may be slow.
+    let cache = LookupCache(lookup)
+    self.lookup = { cache[$0] }
   }
 
   /// - Parameters:
@@ -119,7 +122,9 @@ struct SettingsReader {
   private mutating func readUpstreams(_ directives: [Directive], _ module: Module) {
     for directive in directives where directive.name == "upstream" {
       guard let name = directive.arguments.first, let block = directive.block else { continue }
-      var group = UpstreamGroup(name: name, servers: [], location: directive.location)
+      // Escaped as names in the error log are, with which they are compared.
+      let escaped = String(escapingControlsIn: name.utf8)
+      var group = UpstreamGroup(name: escaped, servers: [], location: directive.location)
       var keepalive: Int? = defaultKeepalive(module)
       var timeout: TimeSpan?
       var requests: Int?
@@ -159,7 +164,8 @@ struct SettingsReader {
     guard let written = directive.arguments.first else { return nil }
     let address = UpstreamAddress(written[...])
     var server = UpstreamServer(
-      name: written, peers: address?.peers(defaultPort: module == .http ? 80 : nil, lookup) ?? [])
+      name: String(escapingControlsIn: written.utf8),
+      peers: address?.peers(defaultPort: module == .http ? 80 : nil, lookup) ?? [])
     for word in directive.arguments.dropFirst() {
       if let value = word[...].value(after: "max_fails="), let number = Int(value) {
         server.maxFails = number
@@ -200,7 +206,8 @@ struct SettingsReader {
     guard !authority.hasVariable else {
       let choices = depth < 4 ? substitutions(target) : nil
       guard let choices else {
-        let text = "\(directive.name) \(target) (\(directive.location))"
+        let written = String(escapingControlsIn: target.utf8)
+        let text = "\(directive.name) \(written) (\(directive.location))"
         if !settings.undecidedTargets.contains(text) { settings.undecidedTargets.append(text) }
         return
       }
@@ -210,7 +217,7 @@ struct SettingsReader {
     guard let address = UpstreamAddress(authority.text) else { return }
     if case .host(let name, _) = address, explicit.contains(key(name, module)) { return }
     let peers = address.peers(defaultPort: authority.defaultPort, lookup)
-    let written = String(authority.text)
+    let written = String(escapingControlsIn: authority.text.utf8)
     guard implicit.insert("\(key(written, module)) \(authority.defaultPort ?? 0)").inserted else {
       return
     }
@@ -234,6 +241,21 @@ struct SettingsReader {
       return nil
     }
     return values.map { target[..<dollar] + $0 + rest }
+  }
+}
+
+/// Asks for each name once.
+private final class LookupCache: Sendable {
+  private let known = Mutex<[String: [IPAddress]]>([:])
+  private let lookup: AddressLookup
+
+  init(_ lookup: @escaping AddressLookup) { self.lookup = lookup }
+
+  subscript(name: String) -> [IPAddress] {
+    if let addresses = known.withLock({ $0[name] }) { return addresses }
+    let addresses = lookup(name)
+    known.withLock { $0[name] = addresses }
+    return addresses
   }
 }
 

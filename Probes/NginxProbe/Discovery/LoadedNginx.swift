@@ -21,9 +21,10 @@ extension FoundNginx {
     var spots: [BlindSpot] = []
     var configuration: NginxConfiguration
     do {
-      configuration = try dumped() ?? NginxConfiguration(file: configurationPath, root: root)
+      configuration =
+        try dumped() ?? NginxConfiguration(configurationPath, DiskSource(root: mountRoot))
     } catch let error as ProbeError {
-      configuration = try NginxConfiguration(file: configurationPath, root: root)
+      configuration = try NginxConfiguration(configurationPath, DiskSource(root: mountRoot))
       spots.append(
         BlindSpot(
           id: "nginx-configuration",
@@ -68,7 +69,7 @@ extension FoundNginx {
     let starts = workers(shuttingDown: false).compactMap { table.startTime($0) }
     if let reload = starts.min() {
       let newer = configuration.files.filter { file in
-        modified(root + file).map { $0 > reload + .seconds(1) } ?? false
+        modified(mountRoot.outside(file)).map { $0 > reload + .seconds(1) } ?? false
       }
       if let first = newer.first {
         let more = newer.count > 1 ? " and \(newer.count - 1) more" : ""

@@ -55,24 +55,17 @@ struct LogFinder {
     }
   }
 
-  /// Follows symbolic links as the master would: an absolute one in a container starts at the
-  /// container's root, and `/dev/stderr` (as in nginx's own image) is the master's, not ours.
+  /// Where a log is, as the master would follow its links: in nginx's own image they lead to
+  /// `/dev/stderr`, which is the master's and not ours.
   private func resolve(_ path: String) -> Result<String, Problem> {
-    var path = path
-    for _ in 0..<8 {
-      switch path {
-      case "/dev/stderr", "/proc/self/fd/2": return descriptor(2)
-      case "/dev/stdout", "/proc/self/fd/1": return descriptor(1)
-      default: break
-      }
-      // On this host's own root a link may be changed by a rotation: the name is followed then.
-      guard let link = readLink(nginx.root + path) else { break }
-      let target = absolute(
-        link, from: String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
-      if nginx.root.isEmpty, !target.hasPrefix("/dev/"), !target.hasPrefix("/proc/") { break }
-      path = target
+    let target = nginx.mountRoot.resolve(path)
+    switch target {
+    case "/dev/stderr", "/proc/self/fd/2": return descriptor(2)
+    case "/dev/stdout", "/proc/self/fd/1": return descriptor(1)
+    default: break
     }
-    return .success(nginx.root + path)
+    // On this host a link may be changed by a rotation: then it is the name that is followed.
+    return .success(nginx.root.isEmpty ? path : nginx.root + target)
   }
 
   private func descriptor(_ number: Int) -> Result<String, Problem> {

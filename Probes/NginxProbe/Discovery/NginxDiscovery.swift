@@ -42,9 +42,10 @@ public struct FoundNginx: Hashable, Sendable {
   public var isInOtherNetworkNamespace: Bool
   public var isInOtherMountNamespace: Bool
   let proc: String
+  let mountRoot: MountRoot
 
-  /// Put before the paths that the master sees, to see them from here.
-  public var root: String { isInOtherMountNamespace ? "\(proc)/\(master)/root" : "" }
+  /// Put before the paths that the master sees, to see them from here; links in them are its own.
+  public var root: String { mountRoot.path }
 
   init?(pid: Int32, in table: ProcessTable) {
     guard let title = table.title(pid), let arguments = NginxArguments(title: title) else {
@@ -61,6 +62,7 @@ public struct FoundNginx: Hashable, Sendable {
     isInOtherNetworkNamespace = networkNamespace != table.namespace("net", of: "self")
     isInOtherMountNamespace =
       table.namespace("mnt", of: "\(pid)") != table.namespace("mnt", of: "self")
+    mountRoot = isInOtherMountNamespace ? MountRoot(table.path(pid, "root")) : .host
     build = NginxBuild()
     configurationPath = ""
     prefix = ""

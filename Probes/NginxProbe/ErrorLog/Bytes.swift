@@ -29,9 +29,11 @@ extension Span where Element == UInt8 {
 
   /// The last such position.
   func last(_ text: StaticString, in range: Range<Int>) -> Int? {
+    guard text.utf8CodeUnitCount > 0, range.upperBound <= count else { return nil }
+    let byte = text.utf8Start.pointee
     var position = range.upperBound - text.utf8CodeUnitCount
     while position >= range.lowerBound {
-      if has(text, at: position) { return position }
+      if self[position] == byte, has(text, at: position) { return position }
       position -= 1
     }
     return nil
@@ -64,6 +66,10 @@ extension Span where Element == UInt8 {
 
   /// These bytes as text that is safe to print.
   func text(_ range: Range<Int>) -> String {
-    extracting(range).withUnsafeBufferPointer { String(escapingControlsIn: $0) }
+    extracting(range).withUnsafeBufferPointer { buffer in
+      // Nearly all text is this, and needs no escaping.
+      buffer.allSatisfy { (0x20..<0x7f).contains($0) }
+        ? String(decoding: buffer, as: UTF8.self) : String(escapingControlsIn: buffer)
+    }
   }
 }

@@ -109,6 +109,8 @@ struct EntryContext {
       case .bytes:
         isStream = true
         return
+      // Of the mail module, whose upstream behind it is not quoted.
+      case .login: return
       case .referrer:
         isCut = end > value ? bytes[end - 1] != UInt8(ascii: "\"") : true
         return
@@ -121,8 +123,23 @@ struct EntryContext {
     }
   }
 
+  /// Whether these fields stand within another entry's message, put there by a client.
+  ///
+  /// nginx logs a request's path decoded (`open() "/srv/..." failed`), so a path with an encoded line
+  /// feed can look like a line of its own, with any fields. But what nginx writes behind the path
+  /// follows on the same line, and that has the true request, in which the line feed is encoded.
+  func isForged(_ bytes: Span<UInt8>) -> Bool {
+    guard let client else { return false }
+    let rest = client.upperBound..<bytes.count
+    guard let second = bytes.first(", client: ", in: rest),
+      let request = bytes.first(", request: \"", in: second..<bytes.count)
+    else { return false }
+    let behind = request..<bytes.count
+    return bytes.first("%0A", in: behind) != nil || bytes.first("%0a", in: behind) != nil
+  }
+
   private enum Field: Int {
-    case request, subrequest, upstream, host, referrer, bytes
+    case request, subrequest, upstream, host, referrer, bytes, login
   }
 
   /// The field whose name stands here, and the length of the name with its quote.
@@ -138,6 +155,8 @@ struct EntryContext {
       if bytes.has(", upstream: \"", at: position) { return (.upstream, 13) }
     case UInt8(ascii: "h"):
       if bytes.has(", host: \"", at: position) { return (.host, 9) }
+    case UInt8(ascii: "l"):
+      if bytes.has(", login: \"", at: position) { return (.login, 10) }
     case UInt8(ascii: "b"):
       if bytes.has(", bytes from/to client:", at: position) { return (.bytes, 23) }
     default: break

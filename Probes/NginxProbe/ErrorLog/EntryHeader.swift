@@ -78,7 +78,8 @@ struct EntryHeader {
       && bytes[19] == 0x20 && bytes[20] == 0x5b && CivilTime(bytes) != nil
   }
 
-  private static func level(_ bytes: Span<UInt8>) -> LogLevel? {
+  /// The level that is written behind the stamp; nil when none is.
+  static func level(_ bytes: Span<UInt8>) -> LogLevel? {
     let start = CivilTime.length
     guard bytes.has(" [", at: start), bytes.count > start + 4 else { return nil }
     let level: LogLevel

@@ -116,8 +116,9 @@ struct EntrySplitter {
   private func goesOn(_ range: Range<Int>) -> Bool {
     guard range.count < ErrorLogParser.longestEntry else { return false }
     let bytes = buffer.span.extracting(range)
-    guard let header = EntryHeader(bytes), header.connection != nil, header.level != .debug,
-      bytes.first(", client: ", in: header.end..<bytes.count) == nil
+    // Debug entries have no fields behind their message.
+    guard !bytes.has(" [debug", at: CivilTime.length), let header = EntryHeader(bytes),
+      header.connection != nil, bytes.first(", client: ", in: header.end..<bytes.count) == nil
     else { return false }
     return bytes.first(UInt8(ascii: "\""), in: header.end..<bytes.count) != nil
       // Those of the stream module name the client otherwise, and quote nothing of it.

@@ -21,7 +21,7 @@ public final class ErrorLogFile {
   private var counts = LogCounts()
   private var ready: [Observation] = []
   private var position = 0
-  private var chunk = [UInt8](repeating: 0, count: 1 << 20)
+  private var chunk = [UInt8](repeating: 0, count: 128 << 10)
   private let start: UInt64
   private var firstBytes: [UInt8] = []
   /// The end of the last entry.

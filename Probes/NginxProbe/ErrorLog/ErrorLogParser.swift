@@ -43,14 +43,18 @@ public struct ErrorLogParser {
   public mutating func parse(
     _ bytes: Span<UInt8>, path: String = "", offset: UInt64 = 0, arrival: Timestamp? = nil
   ) -> Outcome {
+    guard let level = EntryHeader.level(bytes) else { return .malformed }
+    if level > threshold { return CivilTime(bytes) == nil ? .malformed : .skipped }
     guard let header = EntryHeader(bytes) else { return .malformed }
-    guard header.level <= threshold else { return .skipped }
     let known = recognize(bytes, at: header.end)
     var context = EntryContext(bytes, message: header.end, fixedEnd: known?.end)
     let errno = known?.text == .nameResolution ? nil : Self.takeErrno(bytes, &context.message)
-    let kind = known.map { NginxMessage($0.text, Self.traits(bytes, header, context, errno)) }
+    var kind = NginxMessage.other
+    if let known, !context.isForged(bytes) {
+      kind = NginxMessage(known.text, Self.traits(bytes, header, context, errno))
+    }
     var line = NginxLine(
-      message: kind ?? .other, text: bytes.text(context.message), level: header.level.name,
+      message: kind, text: bytes.text(context.message), level: header.level.name,
       stamped: clock.moment(header.time, arrival: arrival), worker: header.pid,
       connection: header.connection, errno: errno,
       isTruncated: context.isCut || bytes.count >= Self.longestEntry, path: path, offset: offset)
@@ -73,14 +77,12 @@ public struct ErrorLogParser {
     line.subrequest = context.subrequest.map { withoutQuery(bytes, $0) }
     line.request = context.request.map { withoutQuery(bytes, $0) }
     guard let range = context.upstream else { return }
-    let uri = context.request.flatMap { Self.requestURI(bytes, $0) }.map { bytes.text($0) }
     let value = UpstreamValue(
-      bytes.text(range)[...], requestURI: uri?[...], isCut: range.upperBound == bytes.count)
-    line.scheme = value.scheme
+      bytes, range, requestURI: context.request.flatMap { Self.requestURI(bytes, $0) },
+      isCut: range.upperBound == bytes.count)
+    line.scheme = value.scheme.map { bytes.text($0) }
     line.upstream = value.peer
-    line.upstreamURI = value.uri.map { uri in
-      keepsQueryStrings ? uri : String(uri.prefix { $0 != "?" })
-    }
+    line.upstreamURI = value.uri.map { withoutQuery(bytes, $0) }
   }
 
   private static func traits(

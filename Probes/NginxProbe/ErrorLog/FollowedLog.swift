@@ -144,7 +144,13 @@ final class FollowedLog {
       problem = ProbeError(doing: "open \(path)", reason: errorText(ENOENT))
       return
     }
-    // Not blocking: the path may lead to a pipe without a writer.
+    var status = stat()
+    // Asked before it is opened: opening a pipe means something to whoever writes to it.
+    if fstatat(directory, name, &status, 0) == 0, status.st_mode & S_IFMT != S_IFREG {
+      problem = notAFile
+      return
+    }
+    // Not blocking, should it have become a pipe just now.
     let opened = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard opened >= 0 else {
       problem = ProbeError(
@@ -153,18 +159,20 @@ final class FollowedLog {
       if missingSince == nil { missingSince = currentTime() }
       return
     }
-    var status = stat()
     guard fstat(opened, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
       close(opened)
-      problem = ProbeError(
-        doing: "follow \(path)", reason: "it is not a file",
-        remedy:
-          "add a second log to the configuration: `error_log /var/log/nginx/upclose.log info;`")
+      problem = notAFile
       return
     }
     current = OpenLog(
       descriptor: opened, identity: FileIdentity(status), inotify: inotify, fromEnd: fromEnd)
     problem = nil
     missingSince = nil
+  }
+
+  private var notAFile: ProbeError {
+    ProbeError(
+      doing: "follow \(path)", reason: "it is not a file",
+      remedy: "add a second log to the configuration: `error_log /var/log/nginx/upclose.log info;`")
   }
 }

@@ -9,6 +9,34 @@ public enum LogZone: Hashable, Sendable {
   case fixed(secondsEast: Int)
 }
 
+extension LogZone: LosslessStringConvertible {
+  /// `host`, `UTC`, or an offset as `+01:00`.
+  public var description: String {
+    guard case .fixed(let seconds) = self else { return "host" }
+    if seconds == 0 { return "UTC" }
+    let minutes = abs(seconds) / 60
+    func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+    return (seconds < 0 ? "-" : "+") + two(minutes / 60) + ":" + two(minutes % 60)
+  }
+
+  /// Reads `host`, `UTC`, `Z`, `+01:00`, `-0330`, `+2`; nil for anything else.
+  public init?(_ text: String) {
+    switch text {
+    case "host": self = .host
+    case "UTC", "utc", "Z", "GMT": self = .fixed(secondsEast: 0)
+    default:
+      guard let sign = text.first, sign == "+" || sign == "-" else { return nil }
+      let digits = text.dropFirst().filter { $0 != ":" }
+      guard digits.utf8.count == 4 || digits.utf8.count <= 2 && !digits.isEmpty,
+        digits.utf8.allSatisfy({ (48...57).contains($0) }), let number = Int(digits)
+      else { return nil }
+      let minutes = digits.utf8.count == 4 ? number / 100 * 60 + number % 100 : number * 60
+      guard minutes <= 14 * 60 else { return nil }
+      self = .fixed(secondsEast: minutes * (sign == "-" ? -60 : 60))
+    }
+  }
+}
+
 /// A date and a time of day as a log shows them, zone unknown.
 struct CivilTime: Hashable {
   var year = 0

@@ -18,6 +18,9 @@ final class LogReader {
   private var parser: ErrorLogParser
   private var filter = DuplicateFilter()
   private var counts = LogCounts()
+  /// What was wrong with a log at the last tick, by its path, and what was told.
+  private var troubled: [String: ProbeError] = [:]
+  private var told: Set<ProbeError> = []
 
   init(options: LogOptions, inotify: Int32) {
     self.options = options
@@ -32,7 +35,7 @@ final class LogReader {
   /// Reads until the thread is to end.
   /// - Parameter paths: the logs to follow by now.
   func run(_ thread: ProbeThread, _ sink: ObservationSink, paths: () -> [String]) {
-    for problem in logs.compactMap(\.problem) { sink(blindSpot(problem)) }
+    tellProblems(sink, atOnce: true)
     var nextTick = currentTime() + Self.tick
     // What was written between opening and now.
     service(nil, sink)
@@ -49,8 +52,8 @@ final class LogReader {
         nextTick = currentTime() + Self.tick
         for path in paths() where !logs.contains(where: { $0.path == path }) {
           follow(path, fromEnd: true)
-          if let problem = logs.last?.problem { sink(blindSpot(problem)) }
         }
+        tellProblems(sink, atOnce: false)
         sink(counters())
       }
     }
@@ -142,6 +145,20 @@ final class LogReader {
     return overflow ? nil : watches
   }
 
+  /// Says what is wrong with a log, once, and not while it is merely being rotated.
+  private func tellProblems(_ sink: ObservationSink, atOnce: Bool) {
+    for log in logs {
+      guard let problem = log.problem else {
+        troubled[log.path] = nil
+        continue
+      }
+      if atOnce || troubled[log.path] == problem, told.insert(problem).inserted {
+        sink(blindSpot(problem))
+      }
+      troubled[log.path] = problem
+    }
+  }
+
   private func counters() -> Observation {
     var all = counts
     for log in logs {
@@ -154,7 +171,8 @@ final class LogReader {
 
   private func blindSpot(_ problem: ProbeError) -> Observation {
     let spot = BlindSpot(
-      id: "error-log", what: "\(problem)", cost: "errors written there are not seen",
+      id: "error-log", what: "cannot \(problem.doing): \(problem.reason)",
+      cost: "errors written there are not seen",
       remedy: problem.remedy)
     return Observation(
       host: options.host, time: TimeEstimate(exactly: currentTime()), fact: .blindSpot(spot))

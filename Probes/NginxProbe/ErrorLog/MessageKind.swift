@@ -101,6 +101,7 @@ extension NginxMessage {
     case .stderr: self = .applicationMessage
     case .reload: self = traits.hasClient ? .other : .reload
     case .lifecycle: self = traits.hasClient ? .other : .lifecycle
+    case .crashed where traits.hasClient: self = .other
     case .crashed: self = traits.level == .alert ? .workerCrashed : .lifecycle
     case .reopening: self = traits.hasClient ? .other : .logsReopened
     }
