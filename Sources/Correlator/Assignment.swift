@@ -10,7 +10,7 @@ struct Assignment {
   /// Rows whose component was too large to be solved exactly.
   private(set) var approximateRows: Set<Int> = []
 
-  static let exactLimit = 200
+  static let exactLimit = 60
 
   struct Pair: Hashable {
     var row: Int

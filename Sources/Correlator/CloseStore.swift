@@ -1,10 +1,14 @@
 import Evidence
 
-/// The closes of one upstream that an error may still claim, in order of arrival.
+/// The closes of one upstream that an error may still claim, and those that one has claimed.
+///
+/// Only what is free is looked through for matches, so that a flood of explained errors costs
+/// nothing later.
 struct CloseStore {
-  private(set) var entries: [Entry] = []
-  private var positions: [UInt64: Int] = [:]
-  private var removed = 0
+  private var connections: [UInt64: Entry] = [:]
+  /// In order of arrival, which is nearly that of time; those claimed are taken out now and then.
+  private var arrivals: [UInt64] = []
+  private var claimedCount = 0
 
   struct Entry {
     var connection: Connection
@@ -12,34 +16,46 @@ struct CloseStore {
     var incident: Int?
   }
 
-  subscript(id: UInt64) -> Entry? {
-    positions[id].map { entries[$0 - removed] }
-  }
+  subscript(id: UInt64) -> Entry? { connections[id] }
 
   /// Adds a close, or what is newly known of one.
   mutating func put(_ connection: Connection) {
-    if let position = positions[connection.id] {
-      entries[position - removed].connection = connection
-    } else {
-      positions[connection.id] = removed + entries.count
-      entries.append(Entry(connection: connection))
-    }
+    if connections[connection.id] == nil { arrivals.append(connection.id) }
+    connections[connection.id, default: Entry(connection: connection)].connection = connection
   }
 
   mutating func claim(_ id: UInt64, for incident: Int) {
-    if let position = positions[id] { entries[position - removed].incident = incident }
+    guard connections[id] != nil else { return }
+    connections[id]?.incident = incident
+    claimedCount += 1
+    guard claimedCount > 64, claimedCount * 2 > arrivals.count else { return }
+    arrivals.removeAll { connections[$0]?.incident != nil }
+    claimedCount = 0
+  }
+
+  /// The closes that are free and touch the span of time, in order of arrival.
+  func free(from start: Timestamp, to end: Timestamp) -> [Connection] {
+    var found: [Connection] = []
+    for id in arrivals.reversed() {
+      guard let entry = connections[id], entry.incident == nil else { continue }
+      // What is known of a close may grow for seconds after it came, so arrival is not quite time.
+      if entry.connection.lastPacket < start - .seconds(5) { break }
+      if entry.connection.lastPacket >= start, entry.connection.firstPacket <= end {
+        found.append(entry.connection)
+      }
+    }
+    return found.reversed()
   }
 
   /// Forgets the closes that no error can claim any more.
-  /// - Returns: those that explained nothing although a backend made them.
+  /// - Returns: those that explained nothing.
   mutating func forget(before time: Timestamp) -> [Connection] {
-    let count = entries.prefix { $0.connection.lastPacket < time }.count
-    guard count > 0 else { return [] }
-    let gone = entries.prefix(count)
-    for entry in gone { positions[entry.connection.id] = nil }
-    entries.removeFirst(count)
-    removed += count
-    return gone.filter { $0.incident == nil }.map(\.connection)
+    guard connections.values.contains(where: { $0.connection.lastPacket < time }) else { return [] }
+    let gone = connections.filter { $0.value.connection.lastPacket < time }
+    for id in gone.keys { connections[id] = nil }
+    arrivals.removeAll { connections[$0] == nil }
+    claimedCount = min(claimedCount, arrivals.count)
+    return gone.values.filter { $0.incident == nil }.map(\.connection).sorted { $0.id < $1.id }
   }
 
   /// Whether a close may stand behind an error at all; the healthy end of an idle connection does not.

@@ -2,12 +2,20 @@ import Evidence
 
 /// Finds the close of each pending error: a minimum-cost assignment per upstream, in which either
 /// side may stay alone, and order is a soft cost.
+///
+/// An error competes for the closes that lie nearest to it in time, at most `reach` of them on either
+/// side, so that the work grows with the number of errors and not with its square.
 struct Matching {
-  var pending: [Correlator.OpenError]
   var closes: [Endpoint: CloseStore]
   var workers: (Flow) -> [ProcessIdentity]
   /// Connections that are not nginx's and need no explanation.
   var isForeign: (Connection) -> Bool
+
+  /// Closes looked at before and after an error, by time. A worker that was stalled for seconds logs
+  /// late, but on an upstream that closes dozens of connections in that time order must decide.
+  static let reach = 24
+  /// A stalled worker was measured 2 s late.
+  static let window = TimeSpan.seconds(4)
 
   struct Match {
     var close: Connection?
@@ -19,36 +27,87 @@ struct Matching {
   }
 
   /// The match of each error, by its id.
-  func solve() -> [Int: Match] {
+  func solve(_ pending: [Correlator.OpenError]) -> [Int: Match] {
     var result: [Int: Match] = [:]
     let byEndpoint = Dictionary(grouping: pending) { $0.line.upstream?.endpoint }
     for (endpoint, errors) in byEndpoint {
-      guard let endpoint else { continue }
-      result.merge(solve(errors, closes[endpoint] ?? CloseStore())) { a, _ in a }
+      guard let endpoint, let store = closes[endpoint] else { continue }
+      result.merge(solve(errors, store)) { a, _ in a }
     }
     return result
   }
 
-  private func solve(_ errors: [Correlator.OpenError], _ store: CloseStore) -> [Int: Match] {
-    let reach = TimeSpan.seconds(4)
-    let first = (errors.map(\.time.earliest).min() ?? Timestamp(nanoseconds: 0)) - reach
-    let last = (errors.map(\.time.latest).max() ?? Timestamp(nanoseconds: 0)) + reach
-    let free = store.entries.filter {
-      $0.incident == nil && $0.connection.lastPacket > first && $0.connection.firstPacket < last
-        && !isForeign($0.connection)
-    }.map(\.connection)
-    let scorer = MatchScore(workerOf: workers)
-    var scores: [[Int: Double]] = Array(repeating: [:], count: errors.count)
+  private func solve(_ unsorted: [Correlator.OpenError], _ store: CloseStore) -> [Int: Match] {
+    // Stable: what has the same time stays in the order of the log.
+    let errors = unsorted.sorted { ($0.time.best, $0.id) < ($1.time.best, $1.id) }
+    guard let first = errors.map(\.time.earliest).min(), let last = errors.map(\.time.latest).max()
+    else { return [:] }
+    let free = store.free(from: first - Self.window, to: last + Self.window)
+      .filter { !isForeign($0) }
+      .map { (close: $0, time: $0.closedAt ?? $0.lastPacket) }
+      .sorted { ($0.time, $0.close.id) < ($1.time, $1.close.id) }
+    let scores = score(errors, free)
     var pairs: [Assignment.Pair] = []
-    for (row, error) in errors.enumerated() {
-      for (column, close) in free.enumerated() {
-        guard var score = scorer.score(error.line, at: error.time, close) else { continue }
-        score -= orderCost(row, of: errors.count, column, of: free.count)
-        scores[row][column] = score
+    for (row, columns) in scores.enumerated() {
+      for (column, score) in columns {
         pairs.append(.init(row: row, column: column, score: score - MatchScore.threshold))
       }
     }
+    pairs.sort { ($0.row, $0.column) < ($1.row, $1.column) }
     let assignment = Assignment(rows: errors.count, columns: free.count, pairs: pairs)
+    return matches(errors, free.map(\.close), scores, assignment)
+  }
+
+  /// The score of each error with each close that it competes for.
+  private func score(
+    _ errors: [Correlator.OpenError], _ free: [(close: Connection, time: Timestamp)]
+  ) -> [[Int: Double]] {
+    let scorer = MatchScore(workerOf: workers)
+    return errors.enumerated().map { row, error in
+      var found: [Int: Double] = [:]
+      func consider(_ column: Int) -> Bool {
+        guard let score = scorer.score(error.line, at: error.time, free[column].close) else {
+          return false
+        }
+        found[column] = score - orderCost(row, of: errors.count, column, of: free.count)
+        return true
+      }
+      let middle = partition(free, at: error.time.best)
+      var looked = 0
+      var column = middle - 1
+      while column >= 0, looked < Self.reach, error.time.earliest - free[column].time < Self.window
+      {
+        if consider(column) { looked += 1 }
+        column -= 1
+      }
+      looked = 0
+      column = middle
+      while column < free.count, looked < Self.reach,
+        free[column].time - error.time.latest < Self.window
+      {
+        if consider(column) { looked += 1 }
+        column += 1
+      }
+      return found
+    }
+  }
+
+  /// The first close that is later than a moment.
+  private func partition(
+    _ free: [(close: Connection, time: Timestamp)], at time: Timestamp
+  ) -> Int {
+    var (low, high) = (0, free.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if free[middle].time <= time { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  private func matches(
+    _ errors: [Correlator.OpenError], _ free: [Connection], _ scores: [[Int: Double]],
+    _ assignment: Assignment
+  ) -> [Int: Match] {
     var rowOfColumn: [Int: Int] = [:]
     for (row, column) in assignment.columnOfRow.enumerated() {
       if let column { rowOfColumn[column] = row }
@@ -59,7 +118,7 @@ struct Matching {
       // Rivals are the closes that it could have had without making another error much worse off.
       var weight = ratio(decibans: MatchScore.threshold)
       var candidates = 0
-      for (other, score) in scores[row] {
+      for (other, score) in scores[row].sorted(by: { $0.key < $1.key }) {
         var value = score
         if other != column, let holder = rowOfColumn[other] {
           let held = scores[holder][other] ?? 0

@@ -30,6 +30,8 @@ public struct UpstreamStatistics: Hashable, Codable, Sendable {
 struct UpstreamTally {
   var statistics: UpstreamStatistics
   private var idleGaps: [TimeSpan] = []
+  /// How long the backend keeps an idle connection, as far as its closes tell.
+  private(set) var idleTimeout: Estimate?
   private var recentChecks: [(time: Timestamp, outcome: PortCheck.Outcome)] = []
 
   init(_ upstream: String) { statistics = UpstreamStatistics(upstream: upstream) }
@@ -57,20 +59,22 @@ struct UpstreamTally {
 
   func checks(around time: TimeEstimate) -> PortChecks {
     // A check says something about its own moment; ten seconds later it is another story.
-    let near = recentChecks.filter { ($0.time - time.best).magnitude < .seconds(10) }
+    let near = recentChecks.suffix(60).filter { ($0.time - time.best).magnitude < .seconds(10) }
     return PortChecks(
       before: near.last { $0.time <= time.best }, after: near.first { $0.time > time.best })
   }
 
   private mutating func add(_ gap: TimeSpan) {
     idleGaps.append(gap)
+    // Every error asks for it; with many gaps one more changes little.
+    if idleGaps.count < 50 || idleGaps.count.isMultiple(of: 16) { idleTimeout = crowdedGap() }
     if idleGaps.count > 2000 { idleGaps.removeFirst(1000) }
   }
 
   /// The backend's idle limit: the length that its idle closes crowd around. Closes that come sooner
   /// have other reasons (a process that ended, a deploy), so at least three, and half of all, must
   /// lie within a tenth of each other (or 200 ms). Scattered gaps are no limit.
-  var idleTimeout: Estimate? {
+  private func crowdedGap() -> Estimate? {
     let sorted = idleGaps.sorted()
     var best = 0..<0
     var end = 0

@@ -83,8 +83,10 @@ struct ReplayCommand: ParsableCommand {
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
-    for path in pcap {
-      if let error = replay.packets(path, options) { failures.append("\(error)") }
+    for (index, path) in pcap.enumerated() {
+      if let error = replay.packets(path, options, number: UInt64(index)) {
+        failures.append("\(error)")
+      }
     }
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
     let summary = replay.finish()
@@ -181,11 +183,18 @@ private struct Replay {
     }
   }
 
-  mutating func packets(_ path: String, _ options: TrackerOptions) -> (any Error)? {
+  /// - Parameter number: of the file; connections are numbered anew in each.
+  mutating func packets(
+    _ path: String, _ options: TrackerOptions, number: UInt64
+  ) -> (any Error)? {
     sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    let result = analyzeCapture(path: path, options: options) { feed.replay.put($0) }
+    let result = analyzeCapture(path: path, options: options) {
+      var connection = $0
+      connection.id |= number << 48
+      feed.replay.put(connection)
+    }
     self = feed.replay
     observe(.counters(Counters(packets: result.counters)))
     return result.error

@@ -4,7 +4,8 @@ import Report
 
 /// Prints incidents as they stand, and the summary at the end, in the format asked for; the same for
 /// a live session, a replay and the demo.
-struct SessionPrinter {
+final class SessionPrinter {
+  private var crowd = Crowd()
   private let output: Output
   private let options: OutputOptions
   private let style: TextStyle
@@ -22,6 +23,8 @@ struct SessionPrinter {
   func print(_ incident: Incident) {
     switch options.format {
     case .text:
+      releaseCrowd(at: incident.time.best)
+      guard crowd.admits(incident) else { return }
       output.write(IncidentText(style).render(incident) + "\n")
       if options.verbose { output.write(IncidentText(style).details(incident) + "\n") }
     case .ndjson: output.write(json.incident(incident).compact + "\n")
@@ -30,9 +33,15 @@ struct SessionPrinter {
     output.flush()
   }
 
+  private func releaseCrowd(at time: Timestamp?) {
+    for line in crowd.release(at: time) { output.write(line + "\n") }
+  }
+
   func print(_ summary: Summary) {
     switch options.format {
-    case .text: output.write("\n" + SummaryText(style, isVerbose: options.verbose).render(summary))
+    case .text:
+      releaseCrowd(at: nil)
+      output.write("\n" + SummaryText(style, isVerbose: options.verbose).render(summary))
     case .ndjson: break
     case .json: output.write(json.summary(summary).pretty + "\n")
     }

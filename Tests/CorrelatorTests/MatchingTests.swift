@@ -161,3 +161,46 @@ import Testing
     #expect(tell() == tell())
   }
 }
+
+@Suite struct FloodTests {
+  /// Matching once looked at every pair of a flood: a backend that was down under load (11,000 errors
+  /// a second) kept the session busy for minutes, deaf to Ctrl-C.
+  @Test func `twenty thousand refused connects are matched in order, and the rest beside them`() {
+    var story = Story()
+    story.nginx()
+    story.watchAll()
+    for index in 0..<20_000 {
+      let at = 1000 + Double(index) * 0.1
+      story.refused(Story.b, at: at)
+      story.error(.connectFailed, .tcp(Story.b), at: at, errno: 111, uri: nil)
+      if index == 10_000 {
+        story.closedUnanswered(Story.a, at: at)
+        story.error(.prematurelyClosed, .tcp(Story.a), at: at)
+      }
+      if index.isMultiple(of: 500) { story.advance(to: at - 100) }
+    }
+    let summary = story.finish()
+    #expect(summary.books.errors == 20_001)
+    #expect(summary.books.matched > 18_000)
+    #expect(
+      summary.findings.map { "\($0.upstream) \($0.cause.rawValue) \($0.errors)" } == [
+        "10.231.7.3:9001 not-listening 20000", "10.231.7.2:9001 closed-without-response 1",
+      ])
+  }
+
+  /// Without processes a kernel record names no port: it may be told, but not with confidence.
+  @Test func `an OOM kill in the close's second, from files, is likely and not certain`() throws {
+    var story = Story()
+    story.nginx()
+    for source in ["packets", "kernel"] {
+      story.observe(.counters(Counters(source: source, seen: 0, lost: 0)), at: 0)
+    }
+    story.closedUnanswered(Story.a, at: 1000)
+    story.oomKill(pid: 5, at: 998)
+    story.error(.prematurelyClosed, .tcp(Story.a), at: 1000)
+    let incident = try #require(story.finish().incidents.first)
+    #expect(incident.verdict.cause == .oomKill)
+    #expect(incident.verdict.probability < 0.9)
+    #expect(incident.verdict.rivals.contains { $0.cause == .closedWithoutResponse })
+  }
+}

@@ -1,0 +1,77 @@
+import Evidence
+
+/// What was counted, and the summary.
+extension Correlator {
+  mutating func count(_ incident: Incident, by one: Int) {
+    if incident.close == nil {
+      books.unmatched += one
+      let reason = incident.match.unmatchedBecause ?? "unknown"
+      books.unmatchedBecause[reason, default: 0] += one
+      if books.unmatchedBecause[reason] == 0 { books.unmatchedBecause[reason] = nil }
+    } else {
+      books.matched += one
+      if incident.match.confidence < 0.9 { books.ambiguous += one }
+    }
+    if let endpoint = incident.upstream.flatMap({ Endpoint($0) }) {
+      withTally(endpoint) { $0.statistics.errors += one }
+    }
+  }
+
+  mutating func countUnexplained(_ connections: [Connection], at endpoint: Endpoint) {
+    let abnormal = connections.filter {
+      $0.closer == .responder && ($0.phase != .idle || $0.requestAfterFIN)
+        && $0.manner != .refused
+    }
+    guard !abnormal.isEmpty else { return }
+    books.unexplainedCloses += abnormal.count
+    withTally(endpoint) { $0.statistics.unexplainedCloses += abnormal.count }
+  }
+
+  /// Everything so far, for a report. Call it after `finish`.
+  public func summary() -> Summary {
+    var upstreams: [UpstreamStatistics] = []
+    for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key })
+    where isUpstream(endpoint, tally) {
+      var statistics = tally.statistics
+      statistics.group = groupOf[.tcp(endpoint)]?.name
+      statistics.idleTimeout = tally.idleTimeout
+      statistics.causes = findings.causes(of: endpoint.description)
+      statistics.processes = host.backends(of: endpoint).suffix(8).map {
+        "pid \($0.pid) (\($0.command))"
+      }
+      upstreams.append(statistics)
+    }
+    var books = books
+    books.incidentsDropped = standing.dropped
+    books.sources = counters.values.sorted { $0.source < $1.source }
+    let found = findings.findings { upstream in
+      Endpoint(upstream).flatMap { tallies[$0]?.idleTimeout }
+    }
+    return Summary(
+      started: started, ended: ended, incidents: standing.all, findings: found,
+      upstreams: upstreams,
+      books: books, blindSpots: blindSpots + derivedBlindSpots(upstreams))
+  }
+
+  /// A capture may hold connections of others; an upstream is one that nginx names or we probe. When
+  /// nothing says so, all count.
+  private func isUpstream(_ endpoint: Endpoint, _ tally: UpstreamTally) -> Bool {
+    groupOf[.tcp(endpoint)] != nil || tally.statistics.errors > 0 || tally.statistics.checks > 0
+      || groupOf.isEmpty && books.errors == 0
+  }
+
+  private func derivedBlindSpots(_ upstreams: [UpstreamStatistics]) -> [BlindSpot] {
+    let remote = upstreams.filter {
+      $0.processes.isEmpty && $0.abnormalCloses > 0
+        && Endpoint($0.upstream)?.address.isLoopback != true
+    }
+    guard host.watchedProcesses, !remote.isEmpty else { return [] }
+    return [
+      BlindSpot(
+        id: "remote-backend",
+        what: "no process on this host serves \(remote.map(\.upstream).joined(separator: ", "))",
+        cost: "a kill or a crash over there looks like a close by choice",
+        remedy: "read the kernel's log there: dmesg -T | grep -Ei 'killed process|segfault'")
+    ]
+  }
+}

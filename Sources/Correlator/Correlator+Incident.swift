@@ -1,0 +1,79 @@
+import Evidence
+
+/// From an error and its close to an incident.
+extension Correlator {
+  func incident(
+    for error: OpenError, match: Matching.Match, revision: Int
+  ) -> (Incident, Case) {
+    let facts = facts(of: error, close: match.close)
+    let judgement = Judge.judge(facts)
+    let line = error.line
+    var message = line.text
+    if let errno = line.errno { message += " (errno \(errno))" }
+    if let action = line.action { message += " while \(action)" }
+    let close = match.close.map { connection in
+      Incident.Close(
+        flow: connection.flow, closer: connection.closer, manner: connection.manner,
+        phase: connection.phase, time: connection.closedAt, connState: connection.connState,
+        history: connection.history, requestDelivery: connection.requestDelivery,
+        idleBeforeClose: connection.idleBeforeClose, exchanges: connection.exchanges,
+        owner: facts.owners.last, connection: connection.id)
+    }
+    let incident = Incident(
+      id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
+      worker: line.worker, nginxConnection: line.connection,
+      upstream: line.upstream.map(String.init), request: line.request, clientStatus: nil,
+      retried: nil, close: close,
+      match: Incident.Match(
+        confidence: (match.confidence * 1000).rounded() / 1000, candidates: match.candidates,
+        unmatchedBecause: match.close == nil ? unmatchedReason(line) : nil),
+      verdict: judgement.verdict, evidence: judgement.evidence, ruledOut: judgement.ruledOut,
+      fix: judgement.fix,
+      roots: facts.disabling.map(\.incident))
+    return (incident, facts)
+  }
+
+  private func unmatchedReason(_ line: NginxLine) -> String {
+    if case .unix = line.upstream { return "UNIX socket: it sends no packets" }
+    switch line.message {
+    case .noLiveUpstreams, .nameResolutionFailed, .noPort, .bindFailed, .socketFailed,
+      .workerConnectionsExhausted, .connectRefusedAtOnce:
+      return "nothing was sent"
+    default: break
+    }
+    if !watchedPackets { return "packets were not watched" }
+    if line.upstream?.endpoint == nil { return "the line names no address" }
+    return "no close on this upstream fits"
+  }
+
+  private func facts(of error: OpenError, close: Connection?) -> Case {
+    let line = error.line
+    var c = Case(line: line, time: error.time, close: close)
+    c.group = group(of: line)
+    c.version = instances.compactMap(\.version).first
+    c.watchedKernel = host.watchedKernel
+    c.watchedProcesses = host.watchedProcesses
+    c.watchedPackets = watchedPackets
+    c.deaths = host.deaths(near: c.moment)
+    if let endpoint = line.upstream?.endpoint {
+      c.backends = host.backends(of: endpoint)
+      c.checks = tallies[endpoint]?.checks(around: error.time) ?? PortChecks()
+      c.idleTimeout = tallies[endpoint]?.idleTimeout
+      c.fullQueue = host.fullQueue(of: endpoint, near: error.time.best)
+      if line.errno == 111, let death = host.lastDeath(behind: endpoint, before: error.time.latest)
+      {
+        c.deaths = [death]
+      }
+    }
+    if let close { c.owners = host.owners(of: close.flow) }
+    c.disabling = error.disabling
+    return c
+  }
+
+  func group(of line: NginxLine) -> UpstreamGroup? {
+    if case .group(let name) = line.upstream {
+      return instances.flatMap(\.upstreams).first { $0.name == name }
+    }
+    return line.upstream.flatMap { groupOf[$0] }
+  }
+}
