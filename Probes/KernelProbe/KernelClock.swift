@@ -4,69 +4,70 @@ import LinuxHost
 
 /// Converts the kernel's log clock to the time of day.
 ///
-/// The log is stamped with the kernel's *local clock* (`local_clock()`), which no one disciplines:
-/// it starts some milliseconds beside CLOCK_MONOTONIC and drifts from it as NTP slews that one. So
-/// it is compared with CLOCK_MONOTONIC_RAW, which counts the same oscillator without NTP and, like
-/// it, stands still while the host is suspended. What remains is a constant offset: at first known
-/// only roughly, then bounded by each record that arrives live, since none arrives before it is
-/// written.
+/// The log is stamped with the kernel's *local clock* (`local_clock()`), which no one disciplines.
+/// On bare metal it keeps pace with CLOCK_MONOTONIC_RAW, in a guest whose host keeps time for it with
+/// CLOCK_MONOTONIC (measured: raw 206 ms off after two hours, monotonic 2.5 ms), and the kernel does
+/// not say which; like both it stands still while the host is suspended. So either is allowed for,
+/// until records arrive live: each bounds the offset, since none arrives before it is written.
 struct KernelClock {
   /// One reading of the host's clocks.
   struct Reading: Equatable {
     var realtime: Timestamp
+    /// CLOCK_MONOTONIC_RAW.
     var raw: TimeSpan
+    /// CLOCK_MONOTONIC.
+    var monotonic: TimeSpan
     /// How long the host has been suspended since it was booted.
     var suspended: TimeSpan
   }
 
-  /// The clock behind the log, on a host that is not being read live, is taken to be this near.
+  /// The log's clock begins this near to the others at the latest; and a reader that waits for a
+  /// record has it this soon.
   static let assumedOffset = TimeSpan.milliseconds(250)
 
-  /// Bounds of (raw clock - local clock).
-  private(set) var lowest: TimeSpan
-  private(set) var highest: TimeSpan
-  private var lastTightened: TimeSpan?
-
-  init() {
-    lowest = TimeSpan.zero - Self.assumedOffset
-    highest = Self.assumedOffset
-  }
+  /// Bounds of (raw clock - local clock); nil until the first reading.
+  private(set) var bounds: ClosedRange<TimeSpan>?
+  /// When a live record last bounded it.
+  private var tightened: TimeSpan?
 
   /// The time of a record that arrives while it is waited for: arrival is the latest it can be, and
   /// the record with the shortest delay so far tells how much earlier it may have been.
   mutating func live(_ microseconds: UInt64, arrival: Reading) -> TimeEstimate {
     let local = Self.span(microseconds)
     let delay = arrival.raw - local
-    if delay < lowest {
-      // The clock jumped (a machine that was moved): begin anew.
-      lowest = delay - Self.assumedOffset
-      highest = delay
+    var highest = delay
+    if let tightened, let bounds, delay >= bounds.lowerBound {
+      highest = min(delay, bounds.upperBound + Self.drift(over: arrival.raw - tightened))
     }
-    // Both clocks are one oscillator's, but scaled apart: a part in a million is allowed to them.
-    if let lastTightened { highest = highest + Self.drift(over: arrival.raw - lastTightened) }
-    lastTightened = arrival.raw
-    highest = min(highest, delay)
-    lowest = min(lowest, highest)
-    return estimate(local, at: arrival, latest: arrival.realtime)
+    // Without an older bound, or behind a clock that jumped (a guest that was moved): begin here.
+    bounds = (highest - Self.assumedOffset)...highest
+    tightened = arrival.raw
+    let best = arrival.realtime - (delay - highest)
+    return TimeEstimate(best: best, earliest: best - Self.assumedOffset, latest: best)
   }
 
   /// The time of a record that was in the log before it was asked for: the older, the less certain,
   /// by 100 parts in a million (what NTP may have slewed the time of day) and by every suspension.
   func past(_ microseconds: UInt64, now: Reading) -> TimeEstimate {
-    estimate(Self.span(microseconds), at: now, latest: now.realtime)
-  }
-
-  private func estimate(_ local: TimeSpan, at now: Reading, latest: Timestamp) -> TimeEstimate {
-    let age = now.raw - (local + highest)
-    let error = TimeSpan(nanoseconds: max(0, age.nanoseconds) / 10_000)
-    let best = min(now.realtime - age, latest)
-    let width = highest - lowest
+    let local = Self.span(microseconds)
+    let gap = now.raw - now.monotonic
+    let bounds =
+      self.bounds
+      ?? (min(gap, .zero) - Self.assumedOffset)...(max(gap, .zero) + Self.assumedOffset)
+    func time(_ offset: TimeSpan) -> Timestamp { now.realtime - (now.raw - (local + offset)) }
+    let error = TimeSpan(nanoseconds: max(0, (now.raw - local).nanoseconds) / 10_000)
+    let middle = TimeSpan(
+      nanoseconds: bounds.lowerBound.nanoseconds
+        + (bounds.upperBound - bounds.lowerBound).nanoseconds / 2)
+    let latest = min(time(bounds.upperBound) + error, now.realtime)
     return TimeEstimate(
-      best: best, earliest: best - width - error - now.suspended, latest: min(best + error, latest))
+      best: min(time(middle), now.realtime),
+      earliest: time(bounds.lowerBound) - error - now.suspended, latest: latest)
   }
 
+  /// 500 parts in a million, beyond which no clock is slewed (adjtimex(2)).
   private static func drift(over span: TimeSpan) -> TimeSpan {
-    TimeSpan(nanoseconds: max(0, span.nanoseconds) / 1_000_000)
+    TimeSpan(nanoseconds: max(0, span.nanoseconds) / 2000)
   }
 
   private static func span(_ microseconds: UInt64) -> TimeSpan {
@@ -82,10 +83,12 @@ struct KernelClock {
     }
     let raw = read(CLOCK_MONOTONIC_RAW)
     let realtime = currentTime()
-    let suspended = read(CLOCK_BOOTTIME) - read(CLOCK_MONOTONIC)
+    let monotonic = read(CLOCK_MONOTONIC)
+    let suspended = read(CLOCK_BOOTTIME) - monotonic
     // Less than a millisecond is the gap between the two calls.
     return Reading(
       realtime: realtime, raw: TimeSpan(nanoseconds: raw),
+      monotonic: TimeSpan(nanoseconds: monotonic),
       suspended: TimeSpan(nanoseconds: suspended < 1_000_000 ? 0 : suspended))
   }
 }

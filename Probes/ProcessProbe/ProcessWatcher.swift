@@ -16,6 +16,8 @@ struct ProcessWatcher {
   /// Processes near an owner that were looked at: its siblings and children.
   private var relatives: Set<Int32> = []
   private var nextNearSearch: Int64 = 0
+  /// Something was asked for since the last search near the owners; another would find no more.
+  private var hasNews = false
   private var nextWholeSearch: Int64 = 0
   private var nextFamilyLook: Int64 = 0
   private var nextCount: Int64 = 0
@@ -49,7 +51,9 @@ struct ProcessWatcher {
       // An exit that woke this thread is of this moment; one that found it busy may be older.
       let unseenSince = now - before > 1_000_000 ? now - 1_000_000 : endings.lastLook
       takeExits(ready, buffer, now: now, unseenSince: min(unseenSince, now))
-      for inode in takeInbox() where !owners.want(inode) { counters.lost += 1 }
+      for inode in takeInbox() {
+        if owners.want(inode) { hasNews = true } else { counters.lost += 1 }
+      }
       search(now)
       if now >= nextCount {
         nextCount = now + 1_000_000_000
@@ -66,7 +70,7 @@ struct ProcessWatcher {
     var due = nextFamilyLook
     if owners.sought > 0 {
       due = min(due, nextWholeSearch)
-      if !owners.owners.isEmpty { due = min(due, nextNearSearch) }
+      if hasNews, !owners.owners.isEmpty { due = min(due, nextNearSearch) }
     }
     return Int32(clamping: max(0, min(500, (due - now) / 1_000_000 + 1)))
   }
@@ -83,7 +87,8 @@ struct ProcessWatcher {
   /// and through the whole table only for what stays unknown. Each search is followed by a pause
   /// that is a multiple of what it took.
   private mutating func search(_ now: Int64) {
-    if owners.sought > 0, now >= nextNearSearch, !owners.owners.isEmpty {
+    if hasNews, owners.sought > 0, now >= nextNearSearch, !owners.owners.isEmpty {
+      hasNews = false
       let family = family()
       for pid in family { look(at: pid) }
       owners.dropClosed()

@@ -3,23 +3,52 @@ import Evidence
 import Glibc
 import LinuxHost
 
-/// A network namespace of this host, with sockets that were made in it.
-///
-/// The sockets keep the namespace alive: it must be let go soon after its last process ended.
+/// A network namespace of this host, and the way in which it is looked into.
 struct NetworkNamespace: Sendable {
   /// As in `net:[4026531840]`; 0 when the host does not tell.
   var inode: UInt64
-  var diagnosis: NetlinkSocket
-  /// Nil where addresses cannot be asked for.
-  var route: NetlinkSocket?
+  var source: Source
   /// Addresses that the namespace itself has.
   var addresses: Set<IPAddress> = []
+
+  enum Source: Sendable {
+    /// Sockets that were made in it. They keep the namespace alive: it must be let go soon after its
+    /// last process ended.
+    case netlink(diagnosis: NetlinkSocket, route: NetlinkSocket?)
+    /// A namespace that may not be entered.
+    case process(ProcNetwork)
+  }
 
   /// Opens sockets in the namespace of the calling thread.
   init(inode: UInt64) throws {
     self.inode = inode
-    diagnosis = try NetlinkSocket(family: NETLINK_SOCK_DIAG, named: "NETLINK_SOCK_DIAG")
-    route = try? NetlinkSocket(family: NETLINK_ROUTE, named: "NETLINK_ROUTE")
+    // Addresses that cannot be asked for are no reason to do without the rest.
+    source = .netlink(
+      diagnosis: try NetlinkSocket(family: NETLINK_SOCK_DIAG, named: "NETLINK_SOCK_DIAG"),
+      route: try? NetlinkSocket(family: NETLINK_ROUTE, named: "NETLINK_ROUTE"))
+  }
+
+  /// Looks in from outside.
+  /// - Parameter path: a process's `net` directory, as `/proc/77/net`.
+  init(inode: UInt64, path: String) {
+    self.inode = inode
+    source = .process(ProcNetwork(path: path))
+  }
+
+  /// Hands over its TCP sockets of the wanted ports (and perhaps others).
+  /// - Parameter request: of `SocketDump`, for the same ports.
+  func forEachSocket(
+    _ request: [UInt8], ports: Set<UInt16>, _ buffer: UnsafeMutableRawBufferPointer,
+    _ body: (DumpedSocket) -> Void
+  ) throws {
+    switch source {
+    case .netlink(let diagnosis, _):
+      try diagnosis.dump(type: SocketDump.type, payload: request, buffer: buffer) {
+        if let socket = DumpedSocket($0) { body(socket) }
+      }
+    case .process(let network):
+      for socket in try network.sockets(ports: ports) { body(socket) }
+    }
   }
 
   /// Whether a listener on every address would take a connection to this one.
@@ -27,7 +56,15 @@ struct NetworkNamespace: Sendable {
 
   /// Asks again which addresses the namespace has.
   mutating func refreshAddresses(_ buffer: UnsafeMutableRawBufferPointer) {
-    guard let route else { return }
+    let route: NetlinkSocket
+    switch source {
+    case .process(let network):
+      addresses = network.addresses()
+      return
+    case .netlink(_, let opened):
+      guard let opened else { return }
+      route = opened
+    }
     var found: Set<IPAddress> = []
     // RTM_GETADDR with a struct ifaddrmsg of zeros: every family, every interface.
     let request = [UInt8](repeating: 0, count: 8)
@@ -101,6 +138,17 @@ struct NamespaceFinder {
     }
     return try opened.get()
   }
+
+  /// Enters a namespace, or else looks in from outside: that costs more, and needs no privilege.
+  /// - Returns: nil when its process has ended.
+  func openOrView(_ inode: UInt64, ofProcess pid: String) -> NetworkNamespace? {
+    if let opened = try? open(inode, ofProcess: pid) { return opened }
+    let view = view(ofProcess: pid)
+    guard access(view.path + "/tcp", R_OK) == 0 else { return nil }
+    return NetworkNamespace(inode: inode, path: view.path)
+  }
+
+  func view(ofProcess pid: String) -> ProcNetwork { ProcNetwork(path: "\(proc)/\(pid)/net") }
 
   /// The number in `net:[4026531840]`.
   static func inode(_ link: String) -> UInt64? {

@@ -53,23 +53,15 @@ public final class SocketProbe: Probe {
     let own = finder.current()
     var opened = [try NetworkNamespace(inode: own)]
     var refused = 0
-    var reason: ProbeError?
     for (inode, pid) in finder.find() where inode != own {
-      if opened.count >= maximumNamespaces {
+      guard opened.count < maximumNamespaces else {
         refused += 1
         continue
       }
-      do {
-        opened.append(try finder.open(inode, ofProcess: pid))
-      } catch let error as ProbeError where error.remedy != nil {
-        refused += 1
-        reason = error
-      } catch {
-        // Its last process has just ended.
-      }
+      if let namespace = finder.openOrView(inode, ofProcess: pid) { opened.append(namespace) }
     }
     namespaces.withLock { $0 = opened }
-    if refused > 0 { refusal.withLock { $0 = Self.namespaceBlindSpot(refused, reason) } }
+    if refused > 0 { refusal.withLock { $0 = Self.namespaceBlindSpot(refused) } }
   }
 
   /// - Throws: `ProbeError` when it was not opened, or there can be no thread.
@@ -108,11 +100,10 @@ public final class SocketProbe: Probe {
       remedy: error.remedy)
   }
 
-  static func namespaceBlindSpot(_ count: Int, _ reason: ProbeError?) -> BlindSpot {
+  static func namespaceBlindSpot(_ count: Int) -> BlindSpot {
     BlindSpot(
       id: "network-namespaces",
-      what: "\(count) network namespaces of this host were not looked into"
-        + (reason.map { ": \($0.reason)" } ?? ": too many"),
-      cost: "backends in them (containers) have no known owner", remedy: reason?.remedy)
+      what: "\(count) network namespaces of this host were not looked into: too many",
+      cost: "backends in them (containers) have no known owner")
   }
 }

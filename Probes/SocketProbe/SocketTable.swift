@@ -70,13 +70,13 @@ struct SocketTable {
 /// The watched endpoints, and what a socket is to them.
 struct Watch: Equatable {
   let endpoints: Set<Endpoint>
-  let ports: [UInt16]
+  let ports: Set<UInt16>
   private let byPort: [UInt16: [Endpoint]]
 
   init(_ endpoints: some Sequence<Endpoint>) {
     self.endpoints = Set(endpoints)
     byPort = Dictionary(grouping: self.endpoints, by: \.port)
-    ports = byPort.keys.sorted()
+    ports = Set(byPort.keys)
   }
 
   /// Nil for a socket that is nobody's (its process has closed it), or of no watched endpoint.
@@ -89,7 +89,7 @@ struct Watch: Equatable {
       guard accepts(socket, in: namespace) else { return nil }
       sighting.role = .listener
       sighting.queued = socket.receiveQueue
-      sighting.backlog = socket.sendQueue
+      if case .netlink = namespace.source { sighting.backlog = socket.sendQueue }
       return sighting
     }
     sighting.remote = socket.remote

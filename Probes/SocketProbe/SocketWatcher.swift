@@ -72,12 +72,14 @@ struct SocketWatcher {
     let before = currentTime()
     var sightings: [SocketSighting] = []
     do {
-      try namespace.diagnosis.dump(type: SocketDump.type, payload: request, buffer: buffer) {
-        guard let socket = DumpedSocket($0) else { return }
+      try namespace.forEachSocket(request, ports: watched.ports, buffer) { socket in
         if let sighting = watched.sighting(of: socket, in: namespace) { sightings.append(sighting) }
       }
     } catch {
-      if let error = error as? ProbeError { tell(SocketProbe.blindSpot(error)) }
+      // The process through which a namespace is looked into may end: another is found soon.
+      if case .netlink = namespace.source, let error = error as? ProbeError {
+        tell(SocketProbe.blindSpot(error))
+      }
       return
     }
     let time = currentTime()
@@ -106,27 +108,25 @@ struct SocketWatcher {
       busy.remove(namespace.inode)
     }
     namespaces.removeAll { $0.inode != own && found[$0.inode] == nil }
+    for index in namespaces.indices {
+      // Look through a process that lives.
+      if case .process = namespaces[index].source, let pid = found[namespaces[index].inode] {
+        namespaces[index].source = .process(finder.view(ofProcess: pid))
+      }
+    }
     let known = Set(namespaces.map(\.inode))
     var refused = 0
-    var reason: ProbeError?
     for (inode, pid) in found where !known.contains(inode) {
       guard namespaces.count < maximumNamespaces else {
         refused += 1
         continue
       }
-      do {
-        let opened = try finder.open(inode, ofProcess: pid)
-        namespaces.append(opened)
-        // So that it is looked at now, and not when its turn comes.
-        busy.insert(inode)
-      } catch let error as ProbeError where error.remedy != nil {
-        refused += 1
-        reason = error
-      } catch {
-        // Its last process has just ended.
-      }
+      guard let opened = finder.openOrView(inode, ofProcess: pid) else { continue }
+      namespaces.append(opened)
+      // So that it is looked at now, and not when its turn comes.
+      busy.insert(inode)
     }
-    if refused > 0 { tell(SocketProbe.namespaceBlindSpot(refused, reason)) }
+    if refused > 0 { tell(SocketProbe.namespaceBlindSpot(refused)) }
   }
 
   private mutating func tell(_ spot: BlindSpot) {

@@ -4,10 +4,12 @@ import Testing
 @testable import KernelProbe
 
 @Suite struct KernelClockTests {
-  private func reading(_ raw: Double, suspended: TimeSpan = .zero) -> KernelClock.Reading {
+  private func reading(_ raw: Double, slewed: TimeSpan = .zero, suspended: TimeSpan = .zero)
+    -> KernelClock.Reading
+  {
     KernelClock.Reading(
       realtime: Timestamp(seconds: 1_000_000) + TimeSpan(seconds: raw),
-      raw: TimeSpan(seconds: raw), suspended: suspended)
+      raw: TimeSpan(seconds: raw), monotonic: TimeSpan(seconds: raw) + slewed, suspended: suspended)
   }
 
   @Test func `a live record is not later than its arrival`() {
@@ -37,6 +39,21 @@ import Testing
     #expect(old.latest - old.earliest > .seconds(8))
     #expect(old.earliest < Timestamp(seconds: 1_000_000))
     #expect(old.latest > Timestamp(seconds: 1_000_000))
+  }
+
+  @Test func `the log's clock may go with either of two`() {
+    // NTP has slewed the monotonic clock by three seconds since the boot.
+    let time = KernelClock().past(90_000_000, now: reading(100, slewed: .seconds(3)))
+    #expect(time.earliest < Timestamp(seconds: 1_000_087))
+    #expect(time.latest > Timestamp(seconds: 1_000_090))
+  }
+
+  @Test func `a live record after a long silence is bounded by its arrival`() {
+    var clock = KernelClock()
+    _ = clock.live(100_000_000, arrival: reading(100.002))
+    // An hour later the log's clock has fallen 108 ms behind.
+    let time = clock.live(3_700_000_000, arrival: reading(3700.110))
+    #expect(time.best == Timestamp(seconds: 1_003_700, nanoseconds: 110_000_000))
   }
 
   @Test func `a suspension may lie on either side of a record`() {

@@ -25,7 +25,7 @@ func faults(_ log: String) -> [Fault] {
 /// A memory cgroup (v1) of 20 MiB, recorded on Linux 6.18; the process had named itself.
 let memoryCgroup618 = """
   we (ird) x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
-  CPU: 0 UID: 0 PID: 7366 Comm: we (ird) x Not tainted 6.18.44-fc-v657 #1 PREEMPT(none) 
+  CPU: 0 UID: 0 PID: 7366 Comm: we (ird) x Not tainted 6.18.44 #1 PREEMPT(none) 
   Call Trace:
    <TASK>
    dump_stack_lvl+0x57/0x80

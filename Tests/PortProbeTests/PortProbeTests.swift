@@ -192,7 +192,7 @@ struct PortNamespaceTests {
   @Test func `silence, no route, a ban and an absent neighbour are told apart`() throws {
     let targets = [Self.silent, Self.noRoute, Self.prohibited, Self.noNeighbour]
     let probe = PortProbe(
-      targets: targets, interval: .milliseconds(500), timeout: .seconds(8))
+      targets: targets, interval: .milliseconds(500), timeout: .seconds(4))
     let collector = Collector()
     // The sockets belong to the namespace of the thread that starts the probe.
     let thread = try ProbeThread.start("test-netns") { _ in
@@ -203,6 +203,7 @@ struct PortNamespaceTests {
         ip link add wire type veth peer name end
         ip addr add 10.102.0.1/24 dev wire
         ip link set wire up
+        echo 50 > /proc/sys/net/ipv4/neigh/wire/retrans_time_ms
         ip link set end up
         ip neigh add 10.102.0.3 lladdr 02:00:00:00:00:01 dev wire
         ip route add prohibit 10.101.0.0/24
@@ -223,7 +224,7 @@ struct PortNamespaceTests {
     #expect(noNeighbour.reason == "No route to host")
     let silent = try #require(collector.check(of: Self.silent))
     #expect(silent.outcome == .timeout)
-    #expect(silent.reason == "no answer in 8.00 s")
+    #expect(silent.reason == "no answer in 4.00 s")
     #expect(silent.source?.address == IPAddress(v4: 0x0a66_0001))
   }
 }

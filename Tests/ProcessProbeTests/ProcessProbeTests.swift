@@ -96,6 +96,34 @@ import Testing
     }
   }
 
+  @Test(.enabled(if: getuid() == 0 && access("/usr/bin/unshare", X_OK) == 0))
+  func `a process in namespaces of its own, as in a container, is found by the host's number`()
+    throws
+  {
+    try running { probe, collector in
+      let listener = try #require(Listener())
+      let child = try #require(
+        Child(
+          shell: "exec unshare --net --pid --fork sleep 1000 2>/dev/null",
+          inheriting: [listener.descriptor]))
+      let table = ProcessTable(root: "/proc")
+      var inner: Int32?
+      for _ in 0..<3000 where inner == nil {
+        inner = table.children(child.pid).first { table.stat($0)?.command == "sleep" }
+        usleep(1000)
+      }
+      let pid = try #require(inner)
+      probe.find(inodes: [listener.inode])
+      #expect(
+        collector.wait { collector in
+          collector.processes.contains { $0.process.pid == pid && $0.process.command == "sleep" }
+        })
+      kill(pid, SIGKILL)
+      #expect(
+        collector.wait { $0.exits.contains { $0.process.pid == pid && $0.signal == SIGKILL } })
+    }
+  }
+
   @Test func `a socket that nobody holds is given up`() throws {
     try running { probe, collector in
       // Larger than any inode of the socket file system, which counts in 32 bits.

@@ -154,6 +154,29 @@ struct NamespaceTests {
     #expect(collector.wait { isTold(second, $0) })
   }
 
+  @Test func `a namespace that may not be entered is seen from outside`() throws {
+    let backend = try #require(try start())
+    defer { end(backend) }
+    let path = "/proc/\(backend.pid)/net"
+    let view = NetworkNamespace(inode: backend.namespace, path: path)
+    let endpoint = Endpoint(address: IPAddress(v4: 0x7f00_0001), port: backend.port)
+    let watch = Watch([endpoint])
+    var sightings: [SocketSighting] = []
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
+    defer { buffer.deallocate() }
+    try view.forEachSocket([], ports: watch.ports, buffer) { socket in
+      if let sighting = watch.sighting(of: socket, in: view) { sightings.append(sighting) }
+    }
+    #expect(
+      sightings == [
+        SocketSighting(
+          role: .listener, local: endpoint, inode: backend.inode, namespace: backend.namespace,
+          queued: 0)
+      ])
+    #expect(ProcNetwork(path: path).addresses().contains(endpoint.address))
+    #expect(ProcNetwork(path: "/proc/0/net").addresses().isEmpty)
+  }
+
   @Test func `a namespace whose processes have ended is let go`() throws {
     let backend = try #require(try start())
     let probe = SocketProbe(

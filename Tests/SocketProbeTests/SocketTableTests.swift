@@ -82,6 +82,38 @@ import Testing
     bytes.withUnsafeBytes { #expect(DumpedSocket($0) == nil) }
   }
 
+  @Test func `a line of proc's table is a socket`() {
+    func read(_ line: String) -> DumpedSocket? {
+      ProcNetwork.socket(Array(line.utf8)[...], [8080])
+    }
+    let local = Endpoint(address: IPAddress(v4: 0x7f00_0001), port: 8080)
+    // The kernel prints the words of an address in the host's order.
+    let word = String(UInt32(0x7f00_0001).bigEndian, radix: 16, uppercase: true)
+    let address = String(repeating: "0", count: 8 - word.count) + word
+    let mapped = "0000000000000000" + (UInt32(0xffff).bigEndian == 0xffff ? "0000FFFF" : "FFFF0000")
+    #expect(
+      read(
+        "   0: \(address):1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000  0  0 4711 1 ff"
+      )
+        == DumpedSocket(
+          local: local, remote: Endpoint(address: IPAddress(v4: 0), port: 0), isListener: true,
+          inode: 4711, receiveQueue: 3, sendQueue: 0, isV6Only: false))
+    #expect(
+      read(
+        "  12: \(mapped)\(address):1F90 \(mapped)\(address):C001 01 00000001:00000002 00:00000000 00000000 33 0 99 1 ff"
+      )
+        == DumpedSocket(
+          local: local, remote: Endpoint(address: local.address, port: 0xc001), isListener: false,
+          inode: 99, receiveQueue: 2, sendQueue: 1, isV6Only: false))
+    // Another port, TIME_WAIT, the heading, and lines that are cut.
+    #expect(read("0: \(address):1F91 00000000:0000 0A 0:0 00:0 0 0 0 4711 1") == nil)
+    #expect(read("0: \(address):1F90 00000000:0000 06 0:0 00:0 0 0 0 0 1") == nil)
+    #expect(
+      read("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt") == nil)
+    #expect(read("0: 01:1F90 00000000:0000 0A 0:0 00:0 0 0 0 4711 1") == nil)
+    #expect(read("") == nil)
+  }
+
   @Test func `a namespace's number is read`() {
     #expect(NamespaceFinder.inode("net:[4026531840]") == 4_026_531_840)
     #expect(NamespaceFinder.inode("net:[]") == nil)
