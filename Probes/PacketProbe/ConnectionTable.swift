@@ -133,8 +133,6 @@ struct ConnectionTable: ~Copyable {
     old.deallocate()
   }
 
-  /// Calls `body` with every connection's number, in no order.
-  func forEach(_ body: (UInt32) -> Void) {
-    for number in 1..<records.end where records[number].pointee.id != 0 { body(number) }
-  }
+  /// Every connection's number, in no order.
+  var numbers: [UInt32] { (1..<records.end).filter { records[$0].pointee.id != 0 } }
 }

@@ -63,7 +63,7 @@ struct Tracker: ~Copyable {
   /// Tells what is still open, in order of the first packet, and forgets everything.
   mutating func finish() {
     var open: [(id: UInt64, number: UInt32)] = []
-    table.forEach { number in open.append((table.records[number].pointee.id, number)) }
+    for number in table.numbers { open.append((table.records[number].pointee.id, number)) }
     open.sort { $0.id < $1.id }
     for entry in open { end(entry.number, .finished) }
   }
