@@ -1,5 +1,5 @@
 /// Finds a connection by its two ends, whichever direction a packet goes: open addressing with linear
-/// probing over a power of two, at most half full.
+/// probing over a power of two, at most a quarter full (an entry is 8 bytes).
 struct ConnectionTable: ~Copyable {
   var records: Pool<Record>
   /// Number and the upper half of the hash; 0 when free.
@@ -36,7 +36,7 @@ struct ConnectionTable: ~Copyable {
   /// - Returns: the connection's number, and whether the segment's source is its originator; 0 when
   ///   it is not known.
   @inline(__always)
-  func find(_ segment: Segment, hash: UInt64) -> (number: UInt32, isOriginator: Bool) {
+  func find(_ segment: borrowing Segment, hash: UInt64) -> (number: UInt32, isOriginator: Bool) {
     let tag = hash & 0xffff_ffff_0000_0000
     var slot = Int(truncatingIfNeeded: hash) & mask
     while true {
@@ -60,12 +60,12 @@ struct ConnectionTable: ~Copyable {
           return (number, false)
         }
       }
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
   }
 
   mutating func insert(_ record: Record, hash: UInt64) -> UInt32 {
-    if (count + 1) * 2 > mask { grow() }
+    if (count + 1) * 4 > mask { grow() }
     let number = records.take(record)
     place(number, hash)
     count += 1
@@ -79,7 +79,7 @@ struct ConnectionTable: ~Copyable {
       record.pointee.responderAddress, record.pointee.responderPort)
     var slot = Int(truncatingIfNeeded: hash) & mask
     while index[slot] != 0, UInt32(truncatingIfNeeded: index[slot]) != number {
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
     guard index[slot] != 0 else { return }
     closeHole(slot)
@@ -104,14 +104,14 @@ struct ConnectionTable: ~Copyable {
         index[hole] = index[slot]
         hole = slot
       }
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
     index[hole] = 0
   }
 
   private mutating func place(_ number: UInt32, _ hash: UInt64) {
     var slot = Int(truncatingIfNeeded: hash) & mask
-    while index[slot] != 0 { slot = (slot + 1) & mask }
+    while index[slot] != 0 { slot = (slot &+ 1) & mask }
     index[slot] = hash & 0xffff_ffff_0000_0000 | UInt64(number)
   }
 

@@ -30,14 +30,14 @@ struct DuplicateFilter: ~Copyable {
   private var severalInterfaces = false
 
   @inline(__always)
-  mutating func isDuplicate(_ segment: Segment, _ packet: CapturedPacket) -> Bool {
+  mutating func isDuplicate(_ segment: borrowing Segment, _ packet: CapturedPacket) -> Bool {
     if packet.interface > 0 { severalInterfaces = true }
     let isCooked = packet.linkType == .linuxSLL2 || packet.linkType == .linuxSLL
     guard window >= 0, isCooked || severalInterfaces else { return false }
     return check(segment)
   }
 
-  private mutating func check(_ segment: Segment) -> Bool {
+  private mutating func check(_ segment: borrowing Segment) -> Bool {
     let fingerprint = Self.fingerprint(segment)
     let slot = seen + Int(fingerprint >> 52)
     let old = slot.pointee
@@ -51,7 +51,7 @@ struct DuplicateFilter: ~Copyable {
     return false
   }
 
-  private static func fingerprint(_ segment: Segment) -> UInt64 {
+  private static func fingerprint(_ segment: borrowing Segment) -> UInt64 {
     var hash: UInt64 = 0x51_7c_c1_b7_27_22_0a_95
     func mix(_ value: UInt64) {
       let product = (hash ^ value).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)

@@ -11,7 +11,7 @@ import Evidence
 ///   left an idle connection, whatever was on its way.
 extension Tracker {
   mutating func followClose(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     let flags = segment.flags
     if flags.contains(.rst) {
@@ -23,7 +23,7 @@ extension Tracker {
   }
 
   private mutating func noteFIN(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     let ending = self.ending(number)
     if isOriginator {
@@ -36,7 +36,7 @@ extension Tracker {
   }
 
   private mutating func noteReset(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     let record = table.records[number]
     let ending = self.ending(number)
@@ -65,7 +65,7 @@ extension Tracker {
   }
 
   private func noteClose(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment,
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment,
     _ ending: UnsafeMutablePointer<Ending>
   ) {
     let record = table.records[number]
@@ -82,7 +82,7 @@ extension Tracker {
   // MARK: Phase
 
   private func phaseAtClose(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment, idle: Int64
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment, idle: Int64
   ) -> Phase {
     let record = table.records[number]
     if isConnecting(record) { return .connecting }
@@ -128,7 +128,7 @@ extension Tracker {
   /// Positive marks only: never window 0, missing options or identification 0, which every ordinary
   /// passive reset has.
   private func forgeryMarks(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ kind: Manner
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment, _ kind: Manner
   ) -> Ending.Forgery {
     var marks: Ending.Forgery = []
     let own = Int(record.pointee.responder.timeToLive)
@@ -154,7 +154,7 @@ extension Tracker {
 
   /// The responder goes on beyond the number that "its" reset had.
   private mutating func noteAfterReset(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     guard !isOriginator else { return }
     let ending = self.ending(number)

@@ -14,7 +14,7 @@ extension Tracker {
   ///   - acknowledgedBefore: what of the receiver's data was acknowledged before.
   @inline(__always)
   mutating func understand(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment, ahead: Int32,
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment, ahead: Int32,
     acknowledgedBefore: UInt32
   ) {
     let record = table.records[number]
@@ -50,7 +50,7 @@ extension Tracker {
 
   /// SYN to SYN-ACK, and SYN to the ACK that completes the handshake.
   private func measureHandshake(
-    _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool, _ segment: Segment
+    _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     let flags = segment.flags
     if flags.contains(.syn) {
@@ -78,7 +78,7 @@ extension Tracker {
 
   @inline(__always)
   private mutating func requestData(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ fresh: UInt32
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment, _ fresh: UInt32
   ) {
     if !record.pointee.exchange.marks.contains(.classified) { classify(record, segment) }
     let marks = record.pointee.exchange.marks
@@ -112,7 +112,7 @@ extension Tracker {
   }
 
   private mutating func beginRequest(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ fresh: UInt32
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment, _ fresh: UInt32
   ) {
     lines.drop(record.pointee.exchange.line)
     var exchange = record.pointee.exchange
@@ -136,7 +136,7 @@ extension Tracker {
 
   /// What is spoken, from the first payload of the originator.
   private func classify(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment
   ) {
     let payload = segment.payload
     guard payload.count > 0 else { return }
@@ -156,7 +156,7 @@ extension Tracker {
   /// The handshake is over for the originator when it sends its Finished (TLS 1.3: behind a
   /// ChangeCipherSpec record) or application data.
   private func followTLSHandshake(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment
   ) {
     guard let type = segment.payload.first else { return }
     if type == 0x17 || type == 0x14 { record.pointee.exchange.marks.insert(.tlsEstablished) }
@@ -166,7 +166,7 @@ extension Tracker {
 
   @inline(__always)
   private mutating func responseData(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ fresh: UInt32
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment, _ fresh: UInt32
   ) {
     let marks = record.pointee.exchange.marks
     if marks.contains(.tls), marks.contains(.tlsEstablished), segment.payloadLength <= 31 {
@@ -186,7 +186,7 @@ extension Tracker {
   }
 
   private func beginResponse(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment
   ) {
     let head = HTTP.ResponseHead(segment.payload)
     guard let head else { return }
@@ -212,7 +212,7 @@ extension Tracker {
   /// Notes the end of a response, and lets go of the request's line.
   @inline(__always)
   private mutating func followResponse(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment
+    _ record: UnsafeMutablePointer<Record>, _ segment: borrowing Segment
   ) {
     if record.pointee.exchange.marks.contains(.chunked) {
       if segment.payload.count < Int(segment.payloadLength) {

@@ -169,7 +169,7 @@ extension Tracker {
 
   /// Decides when the connection is told next, after a packet of it.
   mutating func planReport(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     guard let live = options.live else { return }
     let record = table.records[number]

@@ -4,7 +4,7 @@ import Evidence
 extension Tracker {
   /// - Returns: whether the sender's side closed by this packet.
   mutating func changeState(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) -> Bool {
     switch sides(number, isOriginator).sender.pointee.state {
     case .inactive: return firstPacket(number, isOriginator, segment)
@@ -32,7 +32,7 @@ extension Tracker {
 
   /// `UpdateInactiveState`
   private mutating func firstPacket(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) -> Bool {
     let flags = segment.flags
     let record = table.records[number]
@@ -73,7 +73,7 @@ extension Tracker {
 
   /// Neither SYN, FIN nor RST was the first packet of this side.
   private func meetMidstream(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment
   ) {
     let record = table.records[number]
     let (sender, receiver) = sides(number, isOriginator)

@@ -14,7 +14,7 @@ extension Tracker {
     return isOriginator ? (first, first + 1) : (first + 1, first)
   }
 
-  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: Segment) {
+  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: borrowing Segment) {
     let record = table.records[number]
     var (sender, receiver) = sides(number, fromOriginator)
     let flags = segment.flags
@@ -161,7 +161,7 @@ extension Tracker {
   }
 
   private mutating func noteControl(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment, _ relativeEnd: UInt32
+    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment, _ relativeEnd: UInt32
   ) {
     guard segment.flags.contains(.fin) else { return }
     let ending = self.ending(number)
@@ -176,7 +176,7 @@ extension Tracker {
   /// - Returns: the acknowledgement relative to the other side's start, 0 for one that is not
   ///   believed.
   @inline(__always)
-  private func acknowledge(_ receiver: SidePointer, _ segment: Segment) -> UInt32 {
+  private func acknowledge(_ receiver: SidePointer, _ segment: borrowing Segment) -> UInt32 {
     let value = segment.acknowledgement
     if receiver.pointee.state == .inactive {
       // As though the silent side had sent its SYN (`init_peer`).

@@ -101,7 +101,7 @@ struct Tracker: ~Copyable {
 
   /// A SYN that is not a retransmission starts a new connection on the same tuple, and so does a
   /// SYN-ACK where no originator was seen (`TCPSessionAdapter::IsReuse`).
-  private func isReuse(_ number: UInt32, _ segment: Segment) -> Bool {
+  private func isReuse(_ number: UInt32, _ segment: borrowing Segment) -> Bool {
     let record = table.records[number]
     let answers = segment.flags.contains(.ack)
     if answers, record.pointee.originator.state != .inactive { return false }
@@ -121,7 +121,7 @@ struct Tracker: ~Copyable {
   }
 
   private mutating func begin(
-    _ segment: Segment, _ hash: UInt64
+    _ segment: borrowing Segment, _ hash: UInt64
   ) -> (number: UInt32, isOriginator: Bool)? {
     guard let flips = roles(segment) else { return nil }
     if table.count >= options.maximumConnections { evict() }
@@ -149,7 +149,7 @@ struct Tracker: ~Copyable {
   ///
   /// A SYN comes from the originator. Else it is the other end of a watched upstream, or what Zeek
   /// takes (`TCPAnalyzer::WantConnection`): the side that has no likely server's port.
-  private func roles(_ segment: Segment) -> Bool? {
+  private func roles(_ segment: borrowing Segment) -> Bool? {
     let isSYN = segment.flags.contains(.syn)
     let isOpening = isSYN && !segment.flags.contains(.ack)
     if let upstreams = options.upstreams {
