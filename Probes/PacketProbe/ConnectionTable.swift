@@ -36,7 +36,7 @@ struct ConnectionTable: ~Copyable {
   /// - Returns: the connection's number, and whether the segment's source is its originator; 0 when
   ///   it is not known.
   @inline(__always)
-  func find(_ segment: borrowing Segment, hash: UInt64) -> (number: UInt32, isOriginator: Bool) {
+  func find(_ segment: UnsafePointer<Segment>, hash: UInt64) -> (number: UInt32, isOriginator: Bool) {
     let tag = hash & 0xffff_ffff_0000_0000
     var slot = Int(truncatingIfNeeded: hash) & mask
     while true {
@@ -45,17 +45,17 @@ struct ConnectionTable: ~Copyable {
       if entry & 0xffff_ffff_0000_0000 == tag {
         let number = UInt32(truncatingIfNeeded: entry)
         let record = records[number]
-        if record.pointee.originatorPort == segment.sourcePort,
-          record.pointee.responderPort == segment.destinationPort,
-          record.pointee.originatorAddress == segment.source,
-          record.pointee.responderAddress == segment.destination
+        if record.pointee.originatorPort == segment.pointee.sourcePort,
+          record.pointee.responderPort == segment.pointee.destinationPort,
+          record.pointee.originatorAddress == segment.pointee.source,
+          record.pointee.responderAddress == segment.pointee.destination
         {
           return (number, true)
         }
-        if record.pointee.responderPort == segment.sourcePort,
-          record.pointee.originatorPort == segment.destinationPort,
-          record.pointee.responderAddress == segment.source,
-          record.pointee.originatorAddress == segment.destination
+        if record.pointee.responderPort == segment.pointee.sourcePort,
+          record.pointee.originatorPort == segment.pointee.destinationPort,
+          record.pointee.responderAddress == segment.pointee.source,
+          record.pointee.originatorAddress == segment.pointee.destination
         {
           return (number, false)
         }

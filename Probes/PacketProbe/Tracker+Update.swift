@@ -14,32 +14,32 @@ extension Tracker {
     return isOriginator ? (first, first + 1) : (first + 1, first)
   }
 
-  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: borrowing Segment) {
+  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: UnsafePointer<Segment>) {
     let record = table.records[number]
     var (sender, receiver) = sides(number, fromOriginator)
-    let flags = segment.flags
+    let flags = segment.pointee.flags
     let control: TCPFlags = [.syn, .fin, .rst]
     let isControl = !flags.isDisjoint(with: control)
-    let length = segment.payloadLength
+    let length = segment.pointee.payloadLength
 
     markPartial(record, sender, flags, fromOriginator)
     var sequenceLength = flags.contains(.rst) ? 0 : length
     if flags.contains(.syn) { sequenceLength &+= 1 }
     if flags.contains(.fin) { sequenceLength &+= 1 }
-    let end = segment.sequence &+ sequenceLength
+    let end = segment.pointee.sequence &+ sequenceLength
     if sender.pointee.state == .inactive || flags.contains(.syn) {
-      initialize(sender, flags, segment.sequence, end)
+      initialize(sender, flags, segment.pointee.sequence, end)
     }
     let (relative, isBelow) = Self.relative(
-      segment.sequence, from: sender.pointee.start, last: sender.pointee.last,
+      segment.pointee.sequence, from: sender.pointee.start, last: sender.pointee.last,
       wraps: sender.pointee.wraps)
     writeHistory(number, sender, fromOriginator, flags, relative, length)
-    if segment.window == 0, !flags.contains(.rst), receiver.pointee.state != .closed,
+    if segment.pointee.window == 0, !flags.contains(.rst), receiver.pointee.state != .closed,
       sender.pointee.state != .reset
     {
       countZeroWindow(number, fromOriginator)
     }
-    noteTime(record, segment.time)
+    noteTime(record, segment.pointee.time)
     if isControl { noteControl(number, fromOriginator, segment, relative &+ sequenceLength) }
 
     let before = receiver.pointee.acknowledged
@@ -70,7 +70,7 @@ extension Tracker {
     }
     sender.pointee.marks.insert(.seen)
     if length > 0, !flags.contains(.rst), !isBelow {
-      let isWhole = !options.cutPayloadIsGap || segment.payload.count >= Int(length)
+      let isWhole = !options.cutPayloadIsGap || segment.pointee.payload.count >= Int(length)
       if isWhole {
         arrived(number, isOriginator, flags.contains(.syn) ? relative &+ 1 : relative, length)
       }
@@ -161,9 +161,9 @@ extension Tracker {
   }
 
   private mutating func noteControl(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: borrowing Segment, _ relativeEnd: UInt32
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, _ relativeEnd: UInt32
   ) {
-    guard segment.flags.contains(.fin) else { return }
+    guard segment.pointee.flags.contains(.fin) else { return }
     let ending = self.ending(number)
     sides(number, isOriginator).sender.pointee.marks.insert(.sawFIN)
     if isOriginator {
@@ -176,8 +176,8 @@ extension Tracker {
   /// - Returns: the acknowledgement relative to the other side's start, 0 for one that is not
   ///   believed.
   @inline(__always)
-  private func acknowledge(_ receiver: SidePointer, _ segment: borrowing Segment) -> UInt32 {
-    let value = segment.acknowledgement
+  private func acknowledge(_ receiver: SidePointer, _ segment: UnsafePointer<Segment>) -> UInt32 {
+    let value = segment.pointee.acknowledgement
     if receiver.pointee.state == .inactive {
       // As though the silent side had sent its SYN (`init_peer`).
       receiver.pointee.start = value &- 1
@@ -189,7 +189,7 @@ extension Tracker {
       value, from: receiver.pointee.start, last: receiver.pointee.acknowledged,
       wraps: receiver.pointee.acknowledgedWraps)
     if isBelow { return 0 }
-    if !segment.flags.contains(.rst) {
+    if !segment.pointee.flags.contains(.rst) {
       let ahead = Int32(bitPattern: value &- receiver.pointee.acknowledged)
       // 0 is more likely a broken acknowledgement than a large step that ends on it.
       if ahead > 0, value != 0 || ahead <= Self.tooFar {
