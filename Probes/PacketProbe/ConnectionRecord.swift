@@ -142,6 +142,8 @@ struct Record: BitwiseCopyable {
     static let measured = Self(rawValue: 128)
     static let reported = Self(rawValue: 256)
     static let longHistory = Self(rawValue: 512)
+    /// A FIN or RST was seen.
+    static let closing = Self(rawValue: 1024)
   }
 }
 
@@ -189,6 +191,14 @@ struct Exchange: BitwiseCopyable {
 
 /// How a connection ends, and what is rare: kept apart so that an idle connection stays small.
 struct Ending: BitwiseCopyable {
+  // The sides come first: which one is a matter of arithmetic.
+  /// Per side: Zeek's counters and the last control packets' relative numbers.
+  var originator = SideEnding()
+  var responder = SideEnding()
+
+  static var originatorOffset: Int { 0 }
+  static var responderOffset: Int { MemoryLayout<SideEnding>.stride }
+
   /// Zeek's second look, after the first FIN; and when the state is dropped.
   var expire: Int64 = .max
   var delete: Int64 = .max
@@ -213,10 +223,6 @@ struct Ending: BitwiseCopyable {
   var resetSequence: UInt32 = 0
   var resetAcknowledged: UInt32 = 0
   var resetHasAcknowledgement = false
-
-  /// Per side: Zeek's counters and the last control packets' relative numbers.
-  var originator = SideEnding()
-  var responder = SideEnding()
 
   struct Forgery: OptionSet, BitwiseCopyable {
     var rawValue: UInt8 = 0

@@ -36,7 +36,8 @@ struct ConnectionTable: ~Copyable {
   /// - Returns: the connection's number, and whether the segment's source is its originator; 0 when
   ///   it is not known.
   @inline(__always)
-  func find(_ segment: UnsafePointer<Segment>, hash: UInt64) -> (number: UInt32, isOriginator: Bool) {
+  func find(_ segment: UnsafePointer<Segment>, hash: UInt64) -> (number: UInt32, isOriginator: Bool)
+  {
     let tag = hash & 0xffff_ffff_0000_0000
     var slot = Int(truncatingIfNeeded: hash) & mask
     while true {

@@ -69,6 +69,7 @@ extension Tracker {
     _ ending: UnsafeMutablePointer<Ending>
   ) {
     let record = table.records[number]
+    record.pointee.marks.insert(.closing)
     ending.pointee.closedAt = segment.pointee.time
     ending.pointee.closedByOriginator = isOriginator
     ending.pointee.closedByReset = segment.pointee.flags.contains(.rst)
@@ -100,7 +101,9 @@ extension Tracker {
       {
         seen = segment.pointee.acknowledgement
       }
-      if !isOriginator, segment.pointee.flags.contains(.fin), !Self.isBefore(exchange.requestStart, seen) {
+      if !isOriginator, segment.pointee.flags.contains(.fin),
+        !Self.isBefore(exchange.requestStart, seen)
+      {
         return .idle
       }
       return Self.isBefore(seen, sent) ? .sendingRequest : .awaitingResponse

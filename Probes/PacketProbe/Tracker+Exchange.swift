@@ -9,13 +9,10 @@ import Glibc
 /// long it will be, so that an answer cut short is known from a complete one.
 extension Tracker {
   /// Takes what our own conclusions need from a packet that Zeek's machine has already seen.
-  /// - Parameters:
-  ///   - ahead: how far the segment's end lies beyond what its sender had sent before.
-  ///   - acknowledgedBefore: what of the receiver's data was acknowledged before.
+  /// - Parameter ahead: how far the segment's end lies beyond what its sender had sent before.
   @inline(__always)
   mutating func understand(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, ahead: Int32,
-    acknowledgedBefore: UInt32
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, ahead: Int32
   ) {
     let record = table.records[number]
     let (sender, receiver) = sides(number, isOriginator)
@@ -36,7 +33,7 @@ extension Tracker {
     if isControl || record.pointee.handshake != 0, !record.pointee.marks.contains(.measured) {
       measureHandshake(record, isOriginator, segment)
     }
-    if record.pointee.ending != 0 || flags.contains(.rst) || flags.contains(.fin) {
+    if isControl || record.pointee.marks.contains(.closing) {
       followClose(number, isOriginator, segment)
     }
     if isOriginator {

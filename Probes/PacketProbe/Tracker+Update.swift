@@ -14,7 +14,8 @@ extension Tracker {
     return isOriginator ? (first, first + 1) : (first + 1, first)
   }
 
-  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: UnsafePointer<Segment>) {
+  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: UnsafePointer<Segment>)
+  {
     let record = table.records[number]
     var (sender, receiver) = sides(number, fromOriginator)
     let flags = segment.pointee.flags
@@ -42,7 +43,6 @@ extension Tracker {
     noteTime(record, segment.pointee.time)
     if isControl { noteControl(number, fromOriginator, segment, relative &+ sequenceLength) }
 
-    let before = receiver.pointee.acknowledged
     var relativeAcknowledged: UInt32 = 0
     if flags.contains(.ack) {
       relativeAcknowledged = acknowledge(receiver, segment)
@@ -50,19 +50,18 @@ extension Tracker {
     let ahead = Int32(bitPattern: end &- sender.pointee.last)
     moveLast(number, sender, fromOriginator, flags, end, ahead, length)
 
-    let closes: Bool
+    var closes = false
+    var isOriginator = fromOriginator
     if isControl || sender.pointee.state == .inactive {
       let port = record.pointee.originatorPort
       let address = record.pointee.originatorAddress
       closes = changeState(number, fromOriginator, segment)
       if record.pointee.originatorPort != port || !(record.pointee.originatorAddress == address) {
         // The roles were exchanged; the sender is still the sender.
-        (sender, receiver) = sides(number, !fromOriginator)
+        isOriginator = !fromOriginator
+        (sender, receiver) = sides(number, isOriginator)
       }
-    } else {
-      closes = false
     }
-    let isOriginator = sender == sides(number, true).sender
     if flags.contains(.ack) {
       if acknowledged(number, !isOriginator, relativeAcknowledged) {
         endOfData(number, !isOriginator)
@@ -79,9 +78,9 @@ extension Tracker {
       endOfData(number, isOriginator)
     }
     if closes { sideClosed(number, isOriginator) }
-    if sender.pointee.packets != .max { sender.pointee.packets += 1 }
+    if sender.pointee.packets != .max { sender.pointee.packets &+= 1 }
 
-    understand(number, isOriginator, segment, ahead: ahead, acknowledgedBefore: before)
+    understand(number, isOriginator, segment, ahead: ahead)
     if isControl { schedule(number) }
   }
 

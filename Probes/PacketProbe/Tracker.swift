@@ -85,7 +85,8 @@ struct Tracker: ~Copyable {
   private mutating func follow(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
     let hash = ConnectionTable.hash(
-      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination, segment.pointee.destinationPort)
+      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
+      segment.pointee.destinationPort)
     var (number, isOriginator) = table.find(segment, hash: hash)
     if number != 0, segment.pointee.flags.contains(.syn), isReuse(number, segment) {
       end(number, .reused)
@@ -158,7 +159,9 @@ struct Tracker: ~Copyable {
     let isSYN = segment.pointee.flags.contains(.syn)
     let isOpening = isSYN && !segment.pointee.flags.contains(.ack)
     if let upstreams = options.upstreams {
-      if upstreams.contains(segment.pointee.destination, segment.pointee.destinationPort) { return false }
+      if upstreams.contains(segment.pointee.destination, segment.pointee.destinationPort) {
+        return false
+      }
       if isOpening { return nil }
       return upstreams.contains(segment.pointee.source, segment.pointee.sourcePort) ? true : nil
     }
