@@ -265,7 +265,7 @@ func emit(_ connection: inout Connection, _ packet: Planned, _ time: UInt64) {
   let header = frame.count
   if packet.content == 1 { frame += requestText }
   if packet.content == 2 {
-    frame += Array("HTTP/1.1 200 OK\r\nContent-Length: \(packet.total - 60)\r\nServer: x\r\n".utf8)
+    frame += Array("HTTP/1.1 200 OK\r\nContent-Length: \(packet.total - 62)\r\nServer: x\r\n".utf8)
     while frame.count - header < 58 { frame.append(0x78) }
     frame += [13, 10, 13, 10]
   }
