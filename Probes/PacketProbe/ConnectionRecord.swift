@@ -161,6 +161,8 @@ struct Exchange: BitwiseCopyable {
   var requestTime: Int64 = 0
   var requestBytes: UInt64 = 0
   var responseBytes: UInt64 = 0
+  /// How long the request will be with its header; -1 when not known.
+  var requestLength: Int64 = -1
   /// How long the response will be with its header; -1 when not known.
   var responseLength: Int64 = -1
   /// The sequence number of the request's first byte.
@@ -169,6 +171,9 @@ struct Exchange: BitwiseCopyable {
   /// The number of the kept request line; 0 for none.
   var line: UInt32 = 0
   var marks = Marks()
+
+  /// More of the request is known to come.
+  var isRequestCut: Bool { requestLength >= 0 && requestBytes < UInt64(requestLength) }
 
   struct Marks: OptionSet, BitwiseCopyable {
     var rawValue: UInt16 = 0

@@ -106,14 +106,16 @@ extension Tracker {
       {
         return .idle
       }
-      return Self.isBefore(seen, sent) ? .sendingRequest : .awaitingResponse
+      return Self.isBefore(seen, sent) || exchange.isRequestCut
+        ? .sendingRequest : .awaitingResponse
     }
+    if exchange.isRequestCut { return .sendingRequest }
     switch isAnswered(exchange) {
     case true?: return .idle
     case false?: return .receivingResponse
     case nil:
       // A reset soon after data cuts it; after a pause, and after a FIN, the answer was complete.
-      let isCut = segment.pointee.flags.contains(.rst) && !isOriginator && idle < 1_000_000_000
+      let isCut = segment.pointee.flags.contains(.rst) && idle < 1_000_000_000
       return isCut ? .receivingResponse : .idle
     }
   }

@@ -98,7 +98,8 @@ extension Tracker {
       return
     }
     if marks.contains(.http1), record.pointee.exchange.responseBytes > 0,
-      isAnswered(record.pointee.exchange) != true, segment.pointee.payload.count > 0,
+      isAnswered(record.pointee.exchange) != true || record.pointee.exchange.isRequestCut,
+      segment.pointee.payload.count > 0,
       !HTTP.startsWithMethod(segment.pointee.payload)
     {
       // The rest of a request whose answer came early.
@@ -119,6 +120,7 @@ extension Tracker {
     exchange.requestStart = segment.pointee.sequence &+ (segment.pointee.payloadLength &- fresh)
     exchange.requestBytes = UInt64(fresh)
     exchange.responseBytes = 0
+    exchange.requestLength = -1
     exchange.responseLength = -1
     exchange.marks.subtract([.head, .chunked, .lastChunk])
     exchange.marks.insert(.open)
@@ -126,6 +128,7 @@ extension Tracker {
       if let line = HTTP.methodAndTarget(segment.pointee.payload) {
         exchange.line = lines.keep(line)
         if HTTP.isHEAD(segment.pointee.payload) { exchange.marks.insert(.head) }
+        exchange.requestLength = HTTP.requestLength(segment.pointee.payload)
       }
     }
     record.pointee.exchange = exchange

@@ -110,7 +110,7 @@ extension Tracker {
     } else if exchange.marks.contains(.open), !exchange.marks.contains(.http2) {
       let sent = exchange.requestStart &+ UInt32(truncatingIfNeeded: exchange.requestBytes)
       connection.phase =
-        Self.isBefore(record.pointee.originator.acknowledged, sent)
+        Self.isBefore(record.pointee.originator.acknowledged, sent) || exchange.isRequestCut
         ? .sendingRequest : .awaitingResponse
     } else if exchange.requestTime != 0, isAnswered(exchange) == false {
       connection.phase = .receivingResponse
@@ -141,6 +141,7 @@ extension Tracker {
       return connection.sawStart ? .neverSent : .unknown
     }
     if !exchange.marks.contains(.open) {
+      if exchange.isRequestCut { return .partlyAcknowledged }
       return isAnswered(exchange) == false || connection.phase == .receivingResponse
         ? .acknowledged : .neverSent
     }
@@ -160,7 +161,9 @@ extension Tracker {
           && ending.reset.1 >= exchange.requestTime
       }
     }
-    if !Self.isBefore(seen, end) { return .acknowledged }
+    if !Self.isBefore(seen, end) {
+      return exchange.isRequestCut ? .partlyAcknowledged : .acknowledged
+    }
     if Self.isBefore(exchange.requestStart, seen) { return .partlyAcknowledged }
     return isRejected ? .rejected : .unknown
   }
