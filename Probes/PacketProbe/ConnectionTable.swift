@@ -8,7 +8,7 @@ struct ConnectionTable: ~Copyable {
   private(set) var count = 0
 
   init() {
-    records = Pool(capacity: 256)
+    records = Pool()
     mask = 1023
     index = .allocate(capacity: mask + 1)
     index.initialize(repeating: 0, count: mask + 1)

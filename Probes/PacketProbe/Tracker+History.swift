@@ -156,8 +156,7 @@ extension Tracker {
     scaled(number, isOriginator, "G", rare.pointee.gaps)
   }
 
-  /// The connection's `Ending`, made when it is first needed. The pointer is valid until another
-  /// connection gets its own.
+  /// The connection's `Ending`, made when it is first needed.
   mutating func ending(_ number: UInt32) -> UnsafeMutablePointer<Ending> {
     let record = table.records[number]
     if record.pointee.ending == 0 { record.pointee.ending = endings.take(Ending()) }
