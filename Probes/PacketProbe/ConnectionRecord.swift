@@ -87,6 +87,8 @@ struct Record: BitwiseCopyable {
   var responderAddress: Segment.Address
   var originatorPort: UInt16
   var responderPort: UInt16
+  var marks = Marks()
+  var historyLength: UInt8 = 0
   /// The number of its `Ending`; 0 while nothing unusual happened.
   var ending: UInt32 = 0
   var id: UInt64
@@ -108,9 +110,7 @@ struct Record: BitwiseCopyable {
   var scheduled: Int64 = .max
   /// When it is to be reported next, live; `.max` for not.
   var report: Int64 = .max
-  var marks = Marks()
   var exchange = Exchange()
-  var historyLength: UInt8 = 0
   var history: (UInt64, UInt64) = (0, 0)
 
   init(id: UInt64, key: FlowKey, time: Int64, expire: Int64) {

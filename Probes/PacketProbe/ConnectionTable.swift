@@ -1,5 +1,5 @@
 /// Finds a connection by its two ends, whichever direction a packet goes: open addressing with linear
-/// probing over a power of two, at most a quarter full (an entry is 8 bytes).
+/// probing over a power of two, at most two fifths full.
 struct ConnectionTable: ~Copyable {
   var records: Pool<Record>
   /// Number and the upper half of the hash; 0 when free.
@@ -66,7 +66,7 @@ struct ConnectionTable: ~Copyable {
   }
 
   mutating func insert(_ record: Record, hash: UInt64) -> UInt32 {
-    if (count + 1) * 4 > mask { grow() }
+    if (count + 1) * 5 > (mask + 1) * 2 { grow() }
     let number = records.take(record)
     place(number, hash)
     count += 1
@@ -135,5 +135,17 @@ struct ConnectionTable: ~Copyable {
   }
 
   /// Every connection's number, in no order.
-  var numbers: [UInt32] { (1..<records.end).filter { records[$0].pointee.id != 0 } }
+  var numbers: [UInt32] {
+    var numbers: [UInt32] = []
+    numbers.reserveCapacity(count)
+    for number in 1..<records.end where records[number].pointee.id != 0 { numbers.append(number) }
+    return numbers
+  }
+
+  /// Every connection's number, in order of the first packet.
+  var numbersByAge: [UInt32] {
+    var numbers = numbers
+    numbers.sort { records[$0].pointee.id < records[$1].pointee.id }
+    return numbers
+  }
 }

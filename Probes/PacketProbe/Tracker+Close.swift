@@ -161,8 +161,9 @@ extension Tracker {
   private mutating func noteAfterReset(
     _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
-    guard !isOriginator else { return }
-    let ending = self.ending(number)
+    let kept = table.records[number].pointee.ending
+    guard !isOriginator, kept != 0 else { return }
+    let ending = endings[kept]
     guard ending.pointee.reset.1 != 0, segment.pointee.time > ending.pointee.reset.1,
       ending.pointee.resetKind.1 != Manner.refused.code
     else { return }

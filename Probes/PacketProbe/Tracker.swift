@@ -67,10 +67,7 @@ struct Tracker: ~Copyable {
 
   /// Tells what is still open, in order of the first packet, and forgets everything.
   mutating func finish() {
-    var open: [(id: UInt64, number: UInt32)] = []
-    for number in table.numbers { open.append((table.records[number].pointee.id, number)) }
-    open.sort { $0.id < $1.id }
-    for entry in open { end(entry.number, .finished) }
+    for number in table.numbersByAge { end(number, .finished) }
   }
 
   @inline(__always)

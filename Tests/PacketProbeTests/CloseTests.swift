@@ -520,6 +520,25 @@ extension Wire {
     #expect(found.map(\.originatorPackets) == [4])
   }
 
+  /// Every connection used to get its `Ending` with the SYN.
+  @Test func `an ordinary open connection needs no more than its record`() {
+    let wire = Wire()
+    wire.handshake()
+    wire.exchange()
+    var tracker = Tracker(options: .attached) { _ in }
+    for packet in wire.packets {
+      packet.bytes.withUnsafeBytes { bytes in
+        tracker.process(
+          CapturedPacket(
+            time: packet.time, interface: 0, linkType: .ethernet,
+            originalLength: UInt32(packet.length), bytes: bytes))
+      }
+    }
+    let counts = (tracker.table.count, tracker.endings.count, tracker.ranges.count)
+    #expect(counts == (1, 0, 0))
+    #expect(MemoryLayout<Record>.stride <= 288)
+  }
+
   @Test func `many connections at once, each found again`() {
     var packets: [(time: Int64, bytes: [UInt8], length: Int)] = []
     for round in 0..<3 {
