@@ -87,6 +87,8 @@ struct Record: BitwiseCopyable {
   var responderAddress: Segment.Address
   var originatorPort: UInt16
   var responderPort: UInt16
+  var marks = Marks()
+  var historyLength: UInt8 = 0
   /// The number of its `Ending`; 0 while nothing unusual happened.
   var ending: UInt32 = 0
   var id: UInt64
@@ -108,9 +110,7 @@ struct Record: BitwiseCopyable {
   var scheduled: Int64 = .max
   /// When it is to be reported next, live; `.max` for not.
   var report: Int64 = .max
-  var marks = Marks()
   var exchange = Exchange()
-  var historyLength: UInt8 = 0
   var history: (UInt64, UInt64) = (0, 0)
 
   init(id: UInt64, key: FlowKey, time: Int64, expire: Int64) {
@@ -142,6 +142,8 @@ struct Record: BitwiseCopyable {
     static let measured = Self(rawValue: 128)
     static let reported = Self(rawValue: 256)
     static let longHistory = Self(rawValue: 512)
+    /// A FIN or RST was seen.
+    static let closing = Self(rawValue: 1024)
   }
 }
 
@@ -159,6 +161,8 @@ struct Exchange: BitwiseCopyable {
   var requestTime: Int64 = 0
   var requestBytes: UInt64 = 0
   var responseBytes: UInt64 = 0
+  /// How long the request will be with its header; -1 when not known.
+  var requestLength: Int64 = -1
   /// How long the response will be with its header; -1 when not known.
   var responseLength: Int64 = -1
   /// The sequence number of the request's first byte.
@@ -167,6 +171,9 @@ struct Exchange: BitwiseCopyable {
   /// The number of the kept request line; 0 for none.
   var line: UInt32 = 0
   var marks = Marks()
+
+  /// More of the request is known to come.
+  var isRequestCut: Bool { requestLength >= 0 && requestBytes < UInt64(requestLength) }
 
   struct Marks: OptionSet, BitwiseCopyable {
     var rawValue: UInt16 = 0
@@ -189,6 +196,14 @@ struct Exchange: BitwiseCopyable {
 
 /// How a connection ends, and what is rare: kept apart so that an idle connection stays small.
 struct Ending: BitwiseCopyable {
+  // The sides come first: which one is a matter of arithmetic.
+  /// Per side: Zeek's counters and the last control packets' relative numbers.
+  var originator = SideEnding()
+  var responder = SideEnding()
+
+  static var originatorOffset: Int { 0 }
+  static var responderOffset: Int { MemoryLayout<SideEnding>.stride }
+
   /// Zeek's second look, after the first FIN; and when the state is dropped.
   var expire: Int64 = .max
   var delete: Int64 = .max
@@ -213,10 +228,6 @@ struct Ending: BitwiseCopyable {
   var resetSequence: UInt32 = 0
   var resetAcknowledged: UInt32 = 0
   var resetHasAcknowledgement = false
-
-  /// Per side: Zeek's counters and the last control packets' relative numbers.
-  var originator = SideEnding()
-  var responder = SideEnding()
 
   struct Forgery: OptionSet, BitwiseCopyable {
     var rawValue: UInt8 = 0

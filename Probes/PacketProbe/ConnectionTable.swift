@@ -1,5 +1,5 @@
 /// Finds a connection by its two ends, whichever direction a packet goes: open addressing with linear
-/// probing over a power of two, at most half full.
+/// probing over a power of two, at most two fifths full.
 struct ConnectionTable: ~Copyable {
   var records: Pool<Record>
   /// Number and the upper half of the hash; 0 when free.
@@ -8,7 +8,7 @@ struct ConnectionTable: ~Copyable {
   private(set) var count = 0
 
   init() {
-    records = Pool(capacity: 256)
+    records = Pool()
     mask = 1023
     index = .allocate(capacity: mask + 1)
     index.initialize(repeating: 0, count: mask + 1)
@@ -36,7 +36,8 @@ struct ConnectionTable: ~Copyable {
   /// - Returns: the connection's number, and whether the segment's source is its originator; 0 when
   ///   it is not known.
   @inline(__always)
-  func find(_ segment: Segment, hash: UInt64) -> (number: UInt32, isOriginator: Bool) {
+  func find(_ segment: UnsafePointer<Segment>, hash: UInt64) -> (number: UInt32, isOriginator: Bool)
+  {
     let tag = hash & 0xffff_ffff_0000_0000
     var slot = Int(truncatingIfNeeded: hash) & mask
     while true {
@@ -45,27 +46,27 @@ struct ConnectionTable: ~Copyable {
       if entry & 0xffff_ffff_0000_0000 == tag {
         let number = UInt32(truncatingIfNeeded: entry)
         let record = records[number]
-        if record.pointee.originatorPort == segment.sourcePort,
-          record.pointee.responderPort == segment.destinationPort,
-          record.pointee.originatorAddress == segment.source,
-          record.pointee.responderAddress == segment.destination
+        if record.pointee.originatorPort == segment.pointee.sourcePort,
+          record.pointee.responderPort == segment.pointee.destinationPort,
+          record.pointee.originatorAddress == segment.pointee.source,
+          record.pointee.responderAddress == segment.pointee.destination
         {
           return (number, true)
         }
-        if record.pointee.responderPort == segment.sourcePort,
-          record.pointee.originatorPort == segment.destinationPort,
-          record.pointee.responderAddress == segment.source,
-          record.pointee.originatorAddress == segment.destination
+        if record.pointee.responderPort == segment.pointee.sourcePort,
+          record.pointee.originatorPort == segment.pointee.destinationPort,
+          record.pointee.responderAddress == segment.pointee.source,
+          record.pointee.originatorAddress == segment.pointee.destination
         {
           return (number, false)
         }
       }
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
   }
 
   mutating func insert(_ record: Record, hash: UInt64) -> UInt32 {
-    if (count + 1) * 2 > mask { grow() }
+    if (count + 1) * 5 > (mask + 1) * 2 { grow() }
     let number = records.take(record)
     place(number, hash)
     count += 1
@@ -79,7 +80,7 @@ struct ConnectionTable: ~Copyable {
       record.pointee.responderAddress, record.pointee.responderPort)
     var slot = Int(truncatingIfNeeded: hash) & mask
     while index[slot] != 0, UInt32(truncatingIfNeeded: index[slot]) != number {
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
     guard index[slot] != 0 else { return }
     closeHole(slot)
@@ -104,14 +105,14 @@ struct ConnectionTable: ~Copyable {
         index[hole] = index[slot]
         hole = slot
       }
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
     index[hole] = 0
   }
 
   private mutating func place(_ number: UInt32, _ hash: UInt64) {
     var slot = Int(truncatingIfNeeded: hash) & mask
-    while index[slot] != 0 { slot = (slot + 1) & mask }
+    while index[slot] != 0 { slot = (slot &+ 1) & mask }
     index[slot] = hash & 0xffff_ffff_0000_0000 | UInt64(number)
   }
 
@@ -133,8 +134,18 @@ struct ConnectionTable: ~Copyable {
     old.deallocate()
   }
 
-  /// Calls `body` with every connection's number, in no order.
-  func forEach(_ body: (UInt32) -> Void) {
-    for number in 1..<records.end where records[number].pointee.id != 0 { body(number) }
+  /// Every connection's number, in no order.
+  var numbers: [UInt32] {
+    var numbers: [UInt32] = []
+    numbers.reserveCapacity(count)
+    for number in 1..<records.end where records[number].pointee.id != 0 { numbers.append(number) }
+    return numbers
+  }
+
+  /// Every connection's number, in order of the first packet.
+  var numbersByAge: [UInt32] {
+    var numbers = numbers
+    numbers.sort { records[$0].pointee.id < records[$1].pointee.id }
+    return numbers
   }
 }

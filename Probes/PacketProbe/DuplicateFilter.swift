@@ -30,45 +30,45 @@ struct DuplicateFilter: ~Copyable {
   private var severalInterfaces = false
 
   @inline(__always)
-  mutating func isDuplicate(_ segment: Segment, _ packet: CapturedPacket) -> Bool {
+  mutating func isDuplicate(_ segment: UnsafePointer<Segment>, _ packet: CapturedPacket) -> Bool {
     if packet.interface > 0 { severalInterfaces = true }
     let isCooked = packet.linkType == .linuxSLL2 || packet.linkType == .linuxSLL
     guard window >= 0, isCooked || severalInterfaces else { return false }
     return check(segment)
   }
 
-  private mutating func check(_ segment: Segment) -> Bool {
+  private mutating func check(_ segment: UnsafePointer<Segment>) -> Bool {
     let fingerprint = Self.fingerprint(segment)
     let slot = seen + Int(fingerprint >> 52)
     let old = slot.pointee
-    if old.fingerprint == fingerprint, old.interface != segment.interface,
-      (segment.time &- old.time).magnitude <= window.magnitude
+    if old.fingerprint == fingerprint, old.interface != segment.pointee.interface,
+      (segment.pointee.time &- old.time).magnitude <= window.magnitude
     {
       return true
     }
     slot.pointee = Seen(
-      fingerprint: fingerprint, time: segment.time, interface: segment.interface)
+      fingerprint: fingerprint, time: segment.pointee.time, interface: segment.pointee.interface)
     return false
   }
 
-  private static func fingerprint(_ segment: Segment) -> UInt64 {
+  private static func fingerprint(_ segment: UnsafePointer<Segment>) -> UInt64 {
     var hash: UInt64 = 0x51_7c_c1_b7_27_22_0a_95
     func mix(_ value: UInt64) {
       let product = (hash ^ value).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
       hash = product.high ^ product.low
     }
-    mix(segment.source.high)
-    mix(segment.source.low)
-    mix(segment.destination.high)
-    mix(segment.destination.low)
-    mix(UInt64(segment.sequence) << 32 | UInt64(segment.acknowledgement))
+    mix(segment.pointee.source.high)
+    mix(segment.pointee.source.low)
+    mix(segment.pointee.destination.high)
+    mix(segment.pointee.destination.low)
+    mix(UInt64(segment.pointee.sequence) << 32 | UInt64(segment.pointee.acknowledgement))
     mix(
-      UInt64(segment.sourcePort) << 48 | UInt64(segment.destinationPort) << 32
-        | UInt64(segment.window) << 16 | UInt64(segment.flags.rawValue))
-    mix(UInt64(segment.payloadLength) << 32 | UInt64(segment.identification))
+      UInt64(segment.pointee.sourcePort) << 48 | UInt64(segment.pointee.destinationPort) << 32
+        | UInt64(segment.pointee.window) << 16 | UInt64(segment.pointee.flags.rawValue))
+    mix(UInt64(segment.pointee.payloadLength) << 32 | UInt64(segment.pointee.identification))
     var offset = 0
-    while offset + 8 <= segment.options.count {
-      mix(segment.options.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    while offset + 8 <= segment.pointee.options.count {
+      mix(segment.pointee.options.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
       offset += 8
     }
     return hash

@@ -55,6 +55,19 @@ enum HTTP {
     return starts(UnsafeRawBufferPointer(rebasing: version), with: "HTTP/1.")
   }
 
+  /// How long a request will be, from the header in its first segment: -1 when that does not tell.
+  /// A GET has no body that anybody waits for.
+  static func requestLength(_ bytes: UnsafeRawBufferPointer) -> Int64 {
+    guard let first = bytes.first, first != 0x47, first != 0x48 else { return -1 }
+    var fields = ResponseHead()
+    fields.readFields(bytes)
+    guard let header = fields.headerLength, let body = fields.contentLength, !fields.isChunked
+    else {
+      return -1
+    }
+    return Int64(header) &+ Int64(clamping: body)
+  }
+
   /// Whether these bytes end the last chunk (`0`, an empty line), or are a piece of its end.
   static func endsWithLastChunk(_ bytes: UnsafeRawBufferPointer) -> Bool {
     let end: StaticString = "0\r\n\r\n"
@@ -63,7 +76,7 @@ enum HTTP {
     return memcmp(base + bytes.count - count, end.utf8Start + 5 - count, count) == 0
   }
 
-  /// The header of a response, as far as it was captured.
+  /// The header of a response (or the fields of a request), as far as it was captured.
   struct ResponseHead {
     var status = 0
     /// Bytes up to the body; nil when the header's end was not captured.
@@ -78,7 +91,13 @@ enum HTTP {
         guard bytes[position] >= 0x30, bytes[position] <= 0x39 else { return nil }
         status = status * 10 + Int(bytes[position] - 0x30)
       }
-      guard let base = bytes.baseAddress else { return nil }
+      readFields(bytes)
+    }
+
+    init() {}
+
+    mutating func readFields(_ bytes: UnsafeRawBufferPointer) {
+      guard let base = bytes.baseAddress else { return }
       var start = 0
       while let found = memchr(base + start, 0x0a, bytes.count - start) {
         let end = UnsafeRawPointer(found) - base

@@ -1,55 +1,59 @@
-import Glibc
-
-/// Records of one kind in one growing block of memory, named by a number, with a list of free ones.
+/// Records of one kind, named by a number, in blocks that never move, with a list of free ones.
 /// Number 0 is never given out and stands for "none".
-///
-/// Growth is `realloc`, which moves pages and copies nothing once the block is large; a pointer into
-/// it is valid until the next `take`.
 struct Pool<Record: BitwiseCopyable>: ~Copyable {
-  private var records: UnsafeMutablePointer<Record>
-  private var capacity: Int
+  private var blocks: UnsafeMutablePointer<UnsafeMutablePointer<Record>>
+  private var blockCount = 0
+  private var blockCapacity = 16
   private var free: [UInt32] = []
   /// Numbers given out so far, without those taken back; every record's number is below it.
   private(set) var end: UInt32 = 1
 
-  init(capacity: Int = 64) {
-    self.capacity = max(capacity, 2)
-    records = Self.grow(nil, to: self.capacity)
+  /// A block is small enough for a quiet host and large enough to be rare.
+  private static var shift: UInt32 { 9 }
+  private static var perBlock: Int { 1 << shift }
+
+  init() {
+    blocks = .allocate(capacity: blockCapacity)
+    addBlock()
   }
 
-  deinit { Glibc.free(records) }
+  deinit {
+    for block in 0..<blockCount { blocks[block].deallocate() }
+    blocks.deallocate()
+  }
 
   /// Records in use.
   var count: Int { Int(end) - 1 - free.count }
 
   @inline(__always)
-  subscript(_ number: UInt32) -> UnsafeMutablePointer<Record> { records + Int(number) }
+  subscript(_ number: UInt32) -> UnsafeMutablePointer<Record> {
+    blocks[Int(number >> Self.shift)] + Int(number & UInt32(Self.perBlock - 1))
+  }
 
   mutating func take(_ record: Record) -> UInt32 {
     if let number = free.popLast() {
-      records[Int(number)] = record
+      self[number].initialize(to: record)
       return number
     }
-    if Int(end) == capacity {
-      capacity *= 2
-      records = Self.grow(records, to: capacity)
-    }
+    if Int(end) == blockCount * Self.perBlock { addBlock() }
     let number = end
     end += 1
-    records[Int(number)] = record
+    self[number].initialize(to: record)
     return number
   }
 
   mutating func giveBack(_ number: UInt32) { free.append(number) }
 
-  private static func grow(
-    _ old: UnsafeMutablePointer<Record>?, to capacity: Int
-  ) -> UnsafeMutablePointer<Record> {
-    let size = capacity * MemoryLayout<Record>.stride
-    guard let memory = realloc(old, size) else {
-      // Without memory for its table the process cannot go on; Swift's own arrays trap too.
-      preconditionFailure("out of memory: \(size) bytes for the connection table")
+  private mutating func addBlock() {
+    if blockCount == blockCapacity {
+      let larger = UnsafeMutablePointer<UnsafeMutablePointer<Record>>.allocate(
+        capacity: blockCapacity * 2)
+      larger.moveInitialize(from: blocks, count: blockCount)
+      blocks.deallocate()
+      blocks = larger
+      blockCapacity *= 2
     }
-    return memory.bindMemory(to: Record.self, capacity: capacity)
+    (blocks + blockCount).initialize(to: .allocate(capacity: Self.perBlock))
+    blockCount += 1
   }
 }

@@ -11,7 +11,7 @@ struct TCPFlags: OptionSet {
 }
 
 /// One TCP segment, decoded in place: `payload` points into the packet.
-struct Segment {
+struct Segment: ~Copyable {
   /// Nanoseconds since the epoch.
   var time: Int64 = 0
   /// The interface it was captured on: the file's, or the kernel's on a "cooked" capture.

@@ -11,9 +11,9 @@ import Evidence
 ///   left an idle connection, whatever was on its way.
 extension Tracker {
   mutating func followClose(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
-    let flags = segment.flags
+    let flags = segment.pointee.flags
     if flags.contains(.rst) {
       noteReset(number, isOriginator, segment)
     } else {
@@ -23,20 +23,20 @@ extension Tracker {
   }
 
   private mutating func noteFIN(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
     let ending = self.ending(number)
     if isOriginator {
-      if ending.pointee.fin.0 == 0 { ending.pointee.fin.0 = segment.time }
+      if ending.pointee.fin.0 == 0 { ending.pointee.fin.0 = segment.pointee.time }
     } else if ending.pointee.fin.1 == 0 {
-      ending.pointee.fin.1 = segment.time
-      ending.pointee.finAcknowledged = segment.acknowledgement
+      ending.pointee.fin.1 = segment.pointee.time
+      ending.pointee.finAcknowledged = segment.pointee.acknowledgement
     }
     if ending.pointee.closedAt == 0 { noteClose(number, isOriginator, segment, ending) }
   }
 
   private mutating func noteReset(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
     let record = table.records[number]
     let ending = self.ending(number)
@@ -46,34 +46,35 @@ extension Tracker {
     {
       kind = .refused
     } else {
-      kind = segment.flags.contains(.ack) ? .activeReset : .passiveReset
+      kind = segment.pointee.flags.contains(.ack) ? .activeReset : .passiveReset
     }
     if isOriginator {
       if ending.pointee.reset.0 == 0 {
-        ending.pointee.reset.0 = segment.time
+        ending.pointee.reset.0 = segment.pointee.time
         ending.pointee.resetKind.0 = kind.code
       }
     } else if ending.pointee.reset.1 == 0 {
-      ending.pointee.reset.1 = segment.time
+      ending.pointee.reset.1 = segment.pointee.time
       ending.pointee.resetKind.1 = kind.code
-      ending.pointee.resetSequence = segment.sequence
-      ending.pointee.resetAcknowledged = segment.acknowledgement
-      ending.pointee.resetHasAcknowledgement = segment.flags.contains(.ack)
+      ending.pointee.resetSequence = segment.pointee.sequence
+      ending.pointee.resetAcknowledged = segment.pointee.acknowledgement
+      ending.pointee.resetHasAcknowledgement = segment.pointee.flags.contains(.ack)
       ending.pointee.forgery.formUnion(forgeryMarks(record, segment, kind))
     }
     if ending.pointee.closedAt == 0 { noteClose(number, isOriginator, segment, ending) }
   }
 
   private func noteClose(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment,
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>,
     _ ending: UnsafeMutablePointer<Ending>
   ) {
     let record = table.records[number]
-    ending.pointee.closedAt = segment.time
+    record.pointee.marks.insert(.closing)
+    ending.pointee.closedAt = segment.pointee.time
     ending.pointee.closedByOriginator = isOriginator
-    ending.pointee.closedByReset = segment.flags.contains(.rst)
+    ending.pointee.closedByReset = segment.pointee.flags.contains(.rst)
     if record.pointee.lastPayload != 0 {
-      ending.pointee.idle = max(0, segment.time &- record.pointee.lastPayload)
+      ending.pointee.idle = max(0, segment.pointee.time &- record.pointee.lastPayload)
     }
     ending.pointee.phase =
       phaseAtClose(number, isOriginator, segment, idle: ending.pointee.idle).code
@@ -82,7 +83,7 @@ extension Tracker {
   // MARK: Phase
 
   private func phaseAtClose(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment, idle: Int64
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, idle: Int64
   ) -> Phase {
     let record = table.records[number]
     if isConnecting(record) { return .connecting }
@@ -94,23 +95,27 @@ extension Tracker {
     if exchange.marks.contains(.open) {
       let sent = exchange.requestStart &+ UInt32(truncatingIfNeeded: exchange.requestBytes)
       var seen = record.pointee.originator.acknowledged
-      if !isOriginator, segment.flags.contains(.ack),
-        !Self.isBefore(segment.acknowledgement, seen),
-        !Self.isBefore(record.pointee.originator.last, segment.acknowledgement)
+      if !isOriginator, segment.pointee.flags.contains(.ack),
+        !Self.isBefore(segment.pointee.acknowledgement, seen),
+        !Self.isBefore(record.pointee.originator.last, segment.pointee.acknowledgement)
       {
-        seen = segment.acknowledgement
+        seen = segment.pointee.acknowledgement
       }
-      if !isOriginator, segment.flags.contains(.fin), !Self.isBefore(exchange.requestStart, seen) {
+      if !isOriginator, segment.pointee.flags.contains(.fin),
+        !Self.isBefore(exchange.requestStart, seen)
+      {
         return .idle
       }
-      return Self.isBefore(seen, sent) ? .sendingRequest : .awaitingResponse
+      return Self.isBefore(seen, sent) || exchange.isRequestCut
+        ? .sendingRequest : .awaitingResponse
     }
+    if exchange.isRequestCut { return .sendingRequest }
     switch isAnswered(exchange) {
     case true?: return .idle
     case false?: return .receivingResponse
     case nil:
       // A reset soon after data cuts it; after a pause, and after a FIN, the answer was complete.
-      let isCut = segment.flags.contains(.rst) && !isOriginator && idle < 1_000_000_000
+      let isCut = segment.pointee.flags.contains(.rst) && idle < 1_000_000_000
       return isCut ? .receivingResponse : .idle
     }
   }
@@ -128,14 +133,14 @@ extension Tracker {
   /// Positive marks only: never window 0, missing options or identification 0, which every ordinary
   /// passive reset has.
   private func forgeryMarks(
-    _ record: UnsafeMutablePointer<Record>, _ segment: Segment, _ kind: Manner
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ kind: Manner
   ) -> Ending.Forgery {
     var marks: Ending.Forgery = []
     let own = Int(record.pointee.responder.timeToLive)
-    if own != 0, abs(own - Int(segment.timeToLive)) > 2 { marks.insert(.timeToLive) }
+    if own != 0, abs(own - Int(segment.pointee.timeToLive)) > 2 { marks.insert(.timeToLive) }
     let copied = record.pointee.originator.identification
     let last = record.pointee.responder.identification
-    if copied != 0, last != 0, segment.identification == copied,
+    if copied != 0, last != 0, segment.pointee.identification == copied,
       Int16(bitPattern: copied &- last).magnitude > 1024
     {
       marks.insert(.identification)
@@ -143,7 +148,7 @@ extension Tracker {
     // What answers a segment cannot come sooner than the round trip; and it is known which segment
     // only when there was none shortly before it.
     let roundTrip = Int64(record.pointee.synAckDelay)
-    let delay = (segment.time &- record.pointee.originatorSent) / 1000
+    let delay = (segment.pointee.time &- record.pointee.originatorSent) / 1000
     if kind == .passiveReset, roundTrip >= 1000, delay >= 0, delay < roundTrip / 2,
       Int64(record.pointee.originatorGap) > roundTrip * 2
     {
@@ -154,15 +159,16 @@ extension Tracker {
 
   /// The responder goes on beyond the number that "its" reset had.
   private mutating func noteAfterReset(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
-    guard !isOriginator else { return }
-    let ending = self.ending(number)
-    guard ending.pointee.reset.1 != 0, segment.time > ending.pointee.reset.1,
+    let kept = table.records[number].pointee.ending
+    guard !isOriginator, kept != 0 else { return }
+    let ending = endings[kept]
+    guard ending.pointee.reset.1 != 0, segment.pointee.time > ending.pointee.reset.1,
       ending.pointee.resetKind.1 != Manner.refused.code
     else { return }
-    let fin: UInt32 = segment.flags.contains(.fin) ? 1 : 0
-    let end = segment.sequence &+ segment.payloadLength &+ fin
+    let fin: UInt32 = segment.pointee.flags.contains(.fin) ? 1 : 0
+    let end = segment.pointee.sequence &+ segment.pointee.payloadLength &+ fin
     if Self.isBefore(ending.pointee.resetSequence, end) { ending.pointee.forgery.insert(.wentOn) }
   }
 }

@@ -113,32 +113,23 @@ extension Tracker {
     } else if position != previous {
       addHistory(number, letter(code, isOriginator))
     }
-    if position != previous { count(number, isOriginator) { $0[keyPath: last] = position } }
+    if position != previous { rare(number, isOriginator).pointee[keyPath: last] = position }
   }
 
-  /// Changes what is rarely needed of a side.
-  private mutating func count(
-    _ number: UInt32, _ isOriginator: Bool, _ change: (inout SideEnding) -> Void
-  ) {
-    let ending = self.ending(number)
-    if isOriginator {
-      change(&ending.pointee.originator)
-    } else {
-      change(&ending.pointee.responder)
-    }
+  /// What is rarely needed of a side.
+  private mutating func rare(
+    _ number: UInt32, _ isOriginator: Bool
+  ) -> UnsafeMutablePointer<SideEnding> {
+    let ending = UnsafeMutableRawPointer(self.ending(number))
+    let offset = isOriginator ? Ending.originatorOffset : Ending.responderOffset
+    return (ending + offset).assumingMemoryBound(to: SideEnding.self)
   }
 
   /// Written at the first, the tenth, the hundredth time and so on.
   private mutating func scaled(
-    _ number: UInt32, _ isOriginator: Bool, _ code: Unicode.Scalar,
-    _ counter: WritableKeyPath<SideEnding, UInt32>
+    _ number: UInt32, _ isOriginator: Bool, _ code: Unicode.Scalar, _ count: UInt32
   ) {
-    var value: UInt32 = 0
-    count(number, isOriginator) {
-      $0[keyPath: counter] &+= 1
-      value = $0[keyPath: counter]
-    }
-    switch value {
+    switch count {
     case 1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000:
       addHistory(number, letter(code, isOriginator))
     default: break
@@ -146,21 +137,26 @@ extension Tracker {
   }
 
   mutating func countRetransmission(_ number: UInt32, _ isOriginator: Bool) {
-    scaled(number, isOriginator, "T", \.retransmissions)
+    let rare = rare(number, isOriginator)
+    rare.pointee.retransmissions &+= 1
+    scaled(number, isOriginator, "T", rare.pointee.retransmissions)
     let sender = sides(number, isOriginator).sender
     if sender.pointee.unanswered != .max { sender.pointee.unanswered += 1 }
   }
 
   mutating func countZeroWindow(_ number: UInt32, _ isOriginator: Bool) {
-    scaled(number, isOriginator, "W", \.zeroWindows)
+    let rare = rare(number, isOriginator)
+    rare.pointee.zeroWindows &+= 1
+    scaled(number, isOriginator, "W", rare.pointee.zeroWindows)
   }
 
   mutating func countGap(_ number: UInt32, _ isOriginator: Bool) {
-    scaled(number, isOriginator, "G", \.gaps)
+    let rare = rare(number, isOriginator)
+    rare.pointee.gaps &+= 1
+    scaled(number, isOriginator, "G", rare.pointee.gaps)
   }
 
-  /// The connection's `Ending`, made when it is first needed. The pointer is valid until another
-  /// connection gets its own.
+  /// The connection's `Ending`, made when it is first needed.
   mutating func ending(_ number: UInt32) -> UnsafeMutablePointer<Ending> {
     let record = table.records[number]
     if record.pointee.ending == 0 { record.pointee.ending = endings.take(Ending()) }

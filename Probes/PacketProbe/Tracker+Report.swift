@@ -110,7 +110,7 @@ extension Tracker {
     } else if exchange.marks.contains(.open), !exchange.marks.contains(.http2) {
       let sent = exchange.requestStart &+ UInt32(truncatingIfNeeded: exchange.requestBytes)
       connection.phase =
-        Self.isBefore(record.pointee.originator.acknowledged, sent)
+        Self.isBefore(record.pointee.originator.acknowledged, sent) || exchange.isRequestCut
         ? .sendingRequest : .awaitingResponse
     } else if exchange.requestTime != 0, isAnswered(exchange) == false {
       connection.phase = .receivingResponse
@@ -141,6 +141,7 @@ extension Tracker {
       return connection.sawStart ? .neverSent : .unknown
     }
     if !exchange.marks.contains(.open) {
+      if exchange.isRequestCut { return .partlyAcknowledged }
       return isAnswered(exchange) == false || connection.phase == .receivingResponse
         ? .acknowledged : .neverSent
     }
@@ -160,7 +161,9 @@ extension Tracker {
           && ending.reset.1 >= exchange.requestTime
       }
     }
-    if !Self.isBefore(seen, end) { return .acknowledged }
+    if !Self.isBefore(seen, end) {
+      return exchange.isRequestCut ? .partlyAcknowledged : .acknowledged
+    }
     if Self.isBefore(exchange.requestStart, seen) { return .partlyAcknowledged }
     return isRejected ? .rejected : .unknown
   }
@@ -169,7 +172,7 @@ extension Tracker {
 
   /// Decides when the connection is told next, after a packet of it.
   mutating func planReport(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
     guard let live = options.live else { return }
     let record = table.records[number]
@@ -179,7 +182,7 @@ extension Tracker {
       let isFinal =
         ending.reset.0 != 0 || ending.reset.1 != 0 || ending.fin.0 != 0 && ending.fin.1 != 0
       if record.pointee.marks.contains(.reported) || isFinal {
-        due = segment.time &+ live.linger.nanoseconds
+        due = segment.pointee.time &+ live.linger.nanoseconds
       } else {
         due = ending.closedAt &+ live.halfClosed.nanoseconds
       }
@@ -187,12 +190,12 @@ extension Tracker {
       record.pointee.responder.state == .inactive
     {
       let wait = record.pointee.originator.packets > 1 ? live.linger : live.unanswered
-      due = segment.time &+ wait.nanoseconds
+      due = segment.pointee.time &+ wait.nanoseconds
     } else if record.pointee.marks.contains(.reported)
       || max(record.pointee.originator.unanswered, record.pointee.responder.unanswered) >= 3
     {
       // Silence, or an answer after a silence that was told.
-      due = segment.time &+ live.linger.nanoseconds
+      due = segment.pointee.time &+ live.linger.nanoseconds
     } else if record.pointee.report != .max {
       // A SYN that was to be told as unanswered was answered.
       record.pointee.report = .max

@@ -4,13 +4,13 @@ import Evidence
 extension Tracker {
   /// - Returns: whether the sender's side closed by this packet.
   mutating func changeState(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) -> Bool {
     switch sides(number, isOriginator).sender.pointee.state {
     case .inactive: return firstPacket(number, isOriginator, segment)
-    case .synSent, .synAckSent: return afterSYN(number, isOriginator, segment.flags)
-    case .established, .partial: return afterHandshake(number, isOriginator, segment.flags)
-    case .closed: return afterFIN(number, isOriginator, segment.flags)
+    case .synSent, .synAckSent: return afterSYN(number, isOriginator, segment.pointee.flags)
+    case .established, .partial: return afterHandshake(number, isOriginator, segment.pointee.flags)
+    case .closed: return afterFIN(number, isOriginator, segment.pointee.flags)
     case .reset: return false
     }
   }
@@ -32,9 +32,9 @@ extension Tracker {
 
   /// `UpdateInactiveState`
   private mutating func firstPacket(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) -> Bool {
-    let flags = segment.flags
+    let flags = segment.pointee.flags
     let record = table.records[number]
     var (sender, receiver) = sides(number, isOriginator)
     var closes = false
@@ -44,7 +44,7 @@ extension Tracker {
         record.pointee.marks.insert(.attempt)
       } else {
         if !flags.contains(.ack), receiver.pointee.state == .synAckSent,
-          segment.sequence == sender.pointee.start
+          segment.pointee.sequence == sender.pointee.start
         {
           exchangeRoles(number)
           // The sides' records changed places.
@@ -73,17 +73,17 @@ extension Tracker {
 
   /// Neither SYN, FIN nor RST was the first packet of this side.
   private func meetMidstream(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
   ) {
     let record = table.records[number]
     let (sender, receiver) = sides(number, isOriginator)
-    if !isOriginator, segment.payloadLength == 0,
+    if !isOriginator, segment.pointee.payloadLength == 0,
       record.pointee.originator.state == .synSent
     {
       // Some acknowledge a SYN before they answer it.
       return
     }
-    if segment.flags.contains(.ack), receiver.pointee.state == .established {
+    if segment.pointee.flags.contains(.ack), receiver.pointee.state == .established {
       // The SYN was missed, its answer was not.
       enter(number, sender, receiver, .established)
       record.pointee.marks.remove(.partial)

@@ -141,7 +141,7 @@ extension Tracker {
       guard table.count > 0 else { return }
       var all: [(last: Int64, id: UInt64, number: UInt32)] = []
       all.reserveCapacity(table.count)
-      table.forEach { number in
+      for number in table.numbers {
         let record = table.records[number]
         all.append((activity(record), record.pointee.id, number))
       }

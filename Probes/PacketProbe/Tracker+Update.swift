@@ -14,35 +14,35 @@ extension Tracker {
     return isOriginator ? (first, first + 1) : (first + 1, first)
   }
 
-  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: Segment) {
+  mutating func update(_ number: UInt32, _ fromOriginator: Bool, _ segment: UnsafePointer<Segment>)
+  {
     let record = table.records[number]
     var (sender, receiver) = sides(number, fromOriginator)
-    let flags = segment.flags
+    let flags = segment.pointee.flags
     let control: TCPFlags = [.syn, .fin, .rst]
     let isControl = !flags.isDisjoint(with: control)
-    let length = segment.payloadLength
+    let length = segment.pointee.payloadLength
 
     markPartial(record, sender, flags, fromOriginator)
     var sequenceLength = flags.contains(.rst) ? 0 : length
     if flags.contains(.syn) { sequenceLength &+= 1 }
     if flags.contains(.fin) { sequenceLength &+= 1 }
-    let end = segment.sequence &+ sequenceLength
+    let end = segment.pointee.sequence &+ sequenceLength
     if sender.pointee.state == .inactive || flags.contains(.syn) {
-      initialize(sender, flags, segment.sequence, end)
+      initialize(sender, flags, segment.pointee.sequence, end)
     }
     let (relative, isBelow) = Self.relative(
-      segment.sequence, from: sender.pointee.start, last: sender.pointee.last,
+      segment.pointee.sequence, from: sender.pointee.start, last: sender.pointee.last,
       wraps: sender.pointee.wraps)
     writeHistory(number, sender, fromOriginator, flags, relative, length)
-    if segment.window == 0, !flags.contains(.rst), receiver.pointee.state != .closed,
+    if segment.pointee.window == 0, !flags.contains(.rst), receiver.pointee.state != .closed,
       sender.pointee.state != .reset
     {
       countZeroWindow(number, fromOriginator)
     }
-    noteTime(record, segment.time)
+    noteTime(record, segment.pointee.time)
     if isControl { noteControl(number, fromOriginator, segment, relative &+ sequenceLength) }
 
-    let before = receiver.pointee.acknowledged
     var relativeAcknowledged: UInt32 = 0
     if flags.contains(.ack) {
       relativeAcknowledged = acknowledge(receiver, segment)
@@ -50,19 +50,18 @@ extension Tracker {
     let ahead = Int32(bitPattern: end &- sender.pointee.last)
     moveLast(number, sender, fromOriginator, flags, end, ahead, length)
 
-    let closes: Bool
+    var closes = false
+    var isOriginator = fromOriginator
     if isControl || sender.pointee.state == .inactive {
       let port = record.pointee.originatorPort
       let address = record.pointee.originatorAddress
       closes = changeState(number, fromOriginator, segment)
       if record.pointee.originatorPort != port || !(record.pointee.originatorAddress == address) {
         // The roles were exchanged; the sender is still the sender.
-        (sender, receiver) = sides(number, !fromOriginator)
+        isOriginator = !fromOriginator
+        (sender, receiver) = sides(number, isOriginator)
       }
-    } else {
-      closes = false
     }
-    let isOriginator = sender == sides(number, true).sender
     if flags.contains(.ack) {
       if acknowledged(number, !isOriginator, relativeAcknowledged) {
         endOfData(number, !isOriginator)
@@ -70,7 +69,7 @@ extension Tracker {
     }
     sender.pointee.marks.insert(.seen)
     if length > 0, !flags.contains(.rst), !isBelow {
-      let isWhole = !options.cutPayloadIsGap || segment.payload.count >= Int(length)
+      let isWhole = !options.cutPayloadIsGap || segment.pointee.payload.count >= Int(length)
       if isWhole {
         arrived(number, isOriginator, flags.contains(.syn) ? relative &+ 1 : relative, length)
       }
@@ -79,9 +78,9 @@ extension Tracker {
       endOfData(number, isOriginator)
     }
     if closes { sideClosed(number, isOriginator) }
-    if sender.pointee.packets != .max { sender.pointee.packets += 1 }
+    if sender.pointee.packets != .max { sender.pointee.packets &+= 1 }
 
-    understand(number, isOriginator, segment, ahead: ahead, acknowledgedBefore: before)
+    understand(number, isOriginator, segment, ahead: ahead)
     if isControl { schedule(number) }
   }
 
@@ -161,9 +160,9 @@ extension Tracker {
   }
 
   private mutating func noteControl(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: Segment, _ relativeEnd: UInt32
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, _ relativeEnd: UInt32
   ) {
-    guard segment.flags.contains(.fin) else { return }
+    guard segment.pointee.flags.contains(.fin) else { return }
     let ending = self.ending(number)
     sides(number, isOriginator).sender.pointee.marks.insert(.sawFIN)
     if isOriginator {
@@ -176,8 +175,8 @@ extension Tracker {
   /// - Returns: the acknowledgement relative to the other side's start, 0 for one that is not
   ///   believed.
   @inline(__always)
-  private func acknowledge(_ receiver: SidePointer, _ segment: Segment) -> UInt32 {
-    let value = segment.acknowledgement
+  private func acknowledge(_ receiver: SidePointer, _ segment: UnsafePointer<Segment>) -> UInt32 {
+    let value = segment.pointee.acknowledgement
     if receiver.pointee.state == .inactive {
       // As though the silent side had sent its SYN (`init_peer`).
       receiver.pointee.start = value &- 1
@@ -189,7 +188,7 @@ extension Tracker {
       value, from: receiver.pointee.start, last: receiver.pointee.acknowledged,
       wraps: receiver.pointee.acknowledgedWraps)
     if isBelow { return 0 }
-    if !segment.flags.contains(.rst) {
+    if !segment.pointee.flags.contains(.rst) {
       let ahead = Int32(bitPattern: value &- receiver.pointee.acknowledged)
       // 0 is more likely a broken acknowledgement than a large step that ends on it.
       if ahead > 0, value != 0 || ahead <= Self.tooFar {

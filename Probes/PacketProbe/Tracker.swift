@@ -24,24 +24,29 @@ struct Tracker: ~Copyable {
   var now: Int64 = .min
   var nextID: UInt64 = 1
   let report: (Connection) -> Void
+  /// The packet at hand. It stays in one place: copies of it would cost as much as its decoding.
+  private let segment: UnsafeMutablePointer<Segment>
 
   /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
   init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
     self.options = options
     self.report = report
     duplicates = DuplicateFilter(window: options.duplicateWindow)
+    segment = .allocate(capacity: 1)
+    segment.initialize(to: Segment())
   }
+
+  deinit { segment.deallocate() }
 
   /// Takes one packet.
   mutating func process(_ packet: CapturedPacket) {
     counters.packets &+= 1
-    var segment = Segment()
-    switch Decoder.decode(packet, into: &segment) {
+    switch Decoder.decode(packet, into: &segment.pointee) {
     case .segment:
       if duplicates.isDuplicate(segment, packet) {
         counters.duplicates &+= 1
       } else {
-        follow(&segment)
+        follow(segment)
       }
       return
     case .notIP: counters.notIP &+= 1
@@ -62,10 +67,7 @@ struct Tracker: ~Copyable {
 
   /// Tells what is still open, in order of the first packet, and forgets everything.
   mutating func finish() {
-    var open: [(id: UInt64, number: UInt32)] = []
-    table.forEach { number in open.append((table.records[number].pointee.id, number)) }
-    open.sort { $0.id < $1.id }
-    for entry in open { end(entry.number, .finished) }
+    for number in table.numbersByAge { end(number, .finished) }
   }
 
   @inline(__always)
@@ -77,12 +79,13 @@ struct Tracker: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func follow(_ segment: inout Segment) {
-    moveTime(to: segment.time)
+  private mutating func follow(_ segment: UnsafePointer<Segment>) {
+    moveTime(to: segment.pointee.time)
     let hash = ConnectionTable.hash(
-      segment.source, segment.sourcePort, segment.destination, segment.destinationPort)
+      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
+      segment.pointee.destinationPort)
     var (number, isOriginator) = table.find(segment, hash: hash)
-    if number != 0, segment.flags.contains(.syn), isReuse(number, segment) {
+    if number != 0, segment.pointee.flags.contains(.syn), isReuse(number, segment) {
       end(number, .reused)
       number = 0
     }
@@ -101,19 +104,19 @@ struct Tracker: ~Copyable {
 
   /// A SYN that is not a retransmission starts a new connection on the same tuple, and so does a
   /// SYN-ACK where no originator was seen (`TCPSessionAdapter::IsReuse`).
-  private func isReuse(_ number: UInt32, _ segment: Segment) -> Bool {
+  private func isReuse(_ number: UInt32, _ segment: UnsafePointer<Segment>) -> Bool {
     let record = table.records[number]
-    let answers = segment.flags.contains(.ack)
+    let answers = segment.pointee.flags.contains(.ack)
     if answers, record.pointee.originator.state != .inactive { return false }
     let starting = answers ? record.pointee.responder : record.pointee.originator
     let closed =
       record.pointee.originator.marks.contains(.closed)
       || record.pointee.responder.marks.contains(.closed)
     if closed { return true }
-    if segment.sequence == starting.start { return false }
+    if segment.pointee.sequence == starting.start { return false }
     // SYN and SYN-ACK in the wrong order.
     if !answers, starting.state == .synAckSent, record.pointee.responder.state == .inactive,
-      segment.sequence == record.pointee.responder.start
+      segment.pointee.sequence == record.pointee.responder.start
     {
       return false
     }
@@ -121,19 +124,19 @@ struct Tracker: ~Copyable {
   }
 
   private mutating func begin(
-    _ segment: Segment, _ hash: UInt64
+    _ segment: UnsafePointer<Segment>, _ hash: UInt64
   ) -> (number: UInt32, isOriginator: Bool)? {
     guard let flips = roles(segment) else { return nil }
     if table.count >= options.maximumConnections { evict() }
     var key = FlowKey(
-      originatorAddress: segment.source, responderAddress: segment.destination,
-      originatorPort: segment.sourcePort, responderPort: segment.destinationPort)
+      originatorAddress: segment.pointee.source, responderAddress: segment.pointee.destination,
+      originatorPort: segment.pointee.sourcePort, responderPort: segment.pointee.destinationPort)
     if flips {
       swap(&key.originatorAddress, &key.responderAddress)
       swap(&key.originatorPort, &key.responderPort)
     }
     var record = Record(
-      id: nextID, key: key, time: segment.time,
+      id: nextID, key: key, time: segment.pointee.time,
       expire: now &+ options.synTimeout.nanoseconds)
     record.marks = .active
     nextID += 1
@@ -149,17 +152,19 @@ struct Tracker: ~Copyable {
   ///
   /// A SYN comes from the originator. Else it is the other end of a watched upstream, or what Zeek
   /// takes (`TCPAnalyzer::WantConnection`): the side that has no likely server's port.
-  private func roles(_ segment: Segment) -> Bool? {
-    let isSYN = segment.flags.contains(.syn)
-    let isOpening = isSYN && !segment.flags.contains(.ack)
+  private func roles(_ segment: UnsafePointer<Segment>) -> Bool? {
+    let isSYN = segment.pointee.flags.contains(.syn)
+    let isOpening = isSYN && !segment.pointee.flags.contains(.ack)
     if let upstreams = options.upstreams {
-      if upstreams.contains(segment.destination, segment.destinationPort) { return false }
+      if upstreams.contains(segment.pointee.destination, segment.pointee.destinationPort) {
+        return false
+      }
       if isOpening { return nil }
-      return upstreams.contains(segment.source, segment.sourcePort) ? true : nil
+      return upstreams.contains(segment.pointee.source, segment.pointee.sourcePort) ? true : nil
     }
-    if isOpening || !ServerPorts.contains(segment.sourcePort) { return false }
-    if ServerPorts.contains(segment.destinationPort) {
-      return !isSYN && segment.sourcePort < segment.destinationPort
+    if isOpening || !ServerPorts.contains(segment.pointee.sourcePort) { return false }
+    if ServerPorts.contains(segment.pointee.destinationPort) {
+      return !isSYN && segment.pointee.sourcePort < segment.pointee.destinationPort
     }
     return true
   }

@@ -6,18 +6,18 @@ public struct LinkType: RawRepresentable, Hashable, Sendable {
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// BSD loopback: the address family in the byte order of the host.
-  public static let null = Self(rawValue: 0)
-  public static let ethernet = Self(rawValue: 1)
+  @inlinable public static var null: Self { Self(rawValue: 0) }
+  @inlinable public static var ethernet: Self { Self(rawValue: 1) }
   /// IPv4 or IPv6 without a header before it.
-  public static let raw = Self(rawValue: 101)
+  @inlinable public static var raw: Self { Self(rawValue: 101) }
   /// OpenBSD loopback: the address family in network byte order.
-  public static let loop = Self(rawValue: 108)
+  @inlinable public static var loop: Self { Self(rawValue: 108) }
   /// Linux "cooked" capture, 16 bytes: without the interface.
-  public static let linuxSLL = Self(rawValue: 113)
-  public static let ipv4 = Self(rawValue: 228)
-  public static let ipv6 = Self(rawValue: 229)
+  @inlinable public static var linuxSLL: Self { Self(rawValue: 113) }
+  @inlinable public static var ipv4: Self { Self(rawValue: 228) }
+  @inlinable public static var ipv6: Self { Self(rawValue: 229) }
   /// Linux "cooked" capture v2, 20 bytes: with the interface's index.
-  public static let linuxSLL2 = Self(rawValue: 276)
+  @inlinable public static var linuxSLL2: Self { Self(rawValue: 276) }
 }
 
 /// One packet of a capture. Its bytes live in the reader's buffer and are valid only until the next.

@@ -169,7 +169,11 @@ extension CaptureReader {
       throw failure("a packet is longer than its block: the file is damaged")
     }
     let interface = section.interfaces[number]
-    if let ticks { section.lastTime = interface.nanoseconds(ticks) }
+    if let ticks {
+      // A damaged stamp must not overflow what is computed with it: 1823 to 2116 are enough.
+      let limit: Int64 = 1 << 62
+      section.lastTime = min(max(interface.nanoseconds(ticks), -limit), limit)
+    }
     body(
       CapturedPacket(
         time: section.lastTime, interface: interface.index, linkType: interface.linkType,

@@ -43,10 +43,12 @@ struct ConnectionsCommand: ParsableCommand {
       options.upstreams = UpstreamArgument.filter(upstream)
     }
     let out = try LineOutput(path: output)
-    if format == .text { out.append { $0.append(contentsOf: ConnectionLine.textHeader.utf8) } }
     let format = format
+    var isFirst = true
     let analysis = analyzeCapture(path: file, options: options) { connection in
       out.append { bytes in
+        if isFirst, format == .text { bytes.append(contentsOf: ConnectionLine.textHeader.utf8) }
+        isFirst = false
         switch format {
         case .text: ConnectionLine.appendText(connection, to: &bytes)
         case .ndjson: ConnectionLine.appendJSON(connection, to: &bytes)
@@ -54,7 +56,8 @@ struct ConnectionsCommand: ParsableCommand {
       }
     }
     out.flush()
-    if format == .text, !quiet { writeError(totals(analysis.counters)) }
+    let couldRead = analysis.error == nil || analysis.counters.packets > 0
+    if format == .text, !quiet, couldRead { writeError(totals(analysis.counters)) }
     if let error = analysis.error { writeError("upclose: \(error)\n") }
     if let failure = out.failure { writeError("upclose: \(failure)\n") }
     if analysis.error != nil || out.failure != nil { throw ExitCode(2) }
