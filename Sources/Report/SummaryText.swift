@@ -24,7 +24,7 @@ public struct SummaryText: Sendable {
     guard !summary.findings.isEmpty else {
       return style.bold("Findings") + "\n  "
         + (summary.books.errors == 0
-          ? "nginx logged no upstream error while upclose watched" : "none")
+          ? "no upstream error was logged" : "none")
     }
     var lines = [style.bold("Findings")]
     for (index, finding) in summary.findings.enumerated() {

@@ -29,7 +29,7 @@ struct Targets {
     let found = try choose(candidates, options.pid)
     guard !found.isEmpty || !options.upstream.isEmpty && !options.errorLog.isEmpty else {
       throw ProbeError(
-        doing: "find nginx", reason: "no master process runs (looked at \(discovery.whereItLooks))",
+        doing: "find nginx", reason: "no master process runs (\(discovery.whereItLooks))",
         remedy: "start it, or name what to watch: --error-log FILE --upstream ADDRESS:PORT")
     }
     try enterNamespace(of: found)
