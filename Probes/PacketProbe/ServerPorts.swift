@@ -10,4 +10,9 @@ enum ServerPorts {
     default: false
     }
   }
+
+  /// Those where people type, and pause (`Conn::port_inactivity_timeouts`).
+  static func isInteractive(_ port: UInt16) -> Bool {
+    port == 21 || port == 22 || port == 23 || port == 513
+  }
 }

@@ -19,7 +19,7 @@ extension Tracker {
     if marks.contains(.attempt) {
       due = min(due, record.pointee.first &+ options.attemptDelay.nanoseconds)
     }
-    due = min(due, record.pointee.last &+ inactivity(marks))
+    due = min(due, record.pointee.last &+ inactivity(record))
     if record.pointee.ending != 0 {
       let ending = endings[record.pointee.ending]
       due = min(due, ending.pointee.expire, ending.pointee.delete)
@@ -27,9 +27,16 @@ extension Tracker {
     return due
   }
 
-  private func inactivity(_ marks: Record.Marks) -> Int64 {
-    (marks.contains(.established)
-      ? options.inactivityTimeout : options.handshakeInactivityTimeout).nanoseconds
+  private func inactivity(_ record: UnsafeMutablePointer<Record>) -> Int64 {
+    guard record.pointee.marks.contains(.established) else {
+      return options.handshakeInactivityTimeout.nanoseconds
+    }
+    if record.pointee.marks.contains(.sawSYNACK),
+      ServerPorts.isInteractive(record.pointee.responderPort)
+    {
+      return max(options.inactivityTimeout, options.interactiveInactivityTimeout).nanoseconds
+    }
+    return options.inactivityTimeout.nanoseconds
   }
 
   mutating func runTimers() {
@@ -77,7 +84,7 @@ extension Tracker {
       }
       if ending.pointee.delete <= now { return .closed }
     }
-    if record.pointee.last &+ inactivity(record.pointee.marks) <= now { return .inactive }
+    if record.pointee.last &+ inactivity(record) <= now { return .inactive }
     return nil
   }
 

@@ -45,6 +45,8 @@ public struct TrackerOptions: Sendable {
   public var closeDelay = TimeSpan.seconds(5)
   /// `tcp_inactivity_timeout`.
   public var inactivityTimeout = TimeSpan.seconds(300)
+  /// The same for FTP, SSH, telnet and rlogin by port (scripts/base/protocols/conn/inactivity.zeek).
+  public var interactiveInactivityTimeout = TimeSpan.seconds(3600)
   /// `udp_inactivity_timeout`, which Zeek uses until the handshake is over.
   public var handshakeInactivityTimeout = TimeSpan.seconds(60)
 

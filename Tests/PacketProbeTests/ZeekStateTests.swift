@@ -35,6 +35,21 @@ import Testing
     #expect(wire.connections().map(\.history) == ["S", "S"])
   }
 
+  @Test(arguments: [(UInt16(8080), ["ShADa", "dA"]), (UInt16(22), ["ShADad"])])
+  func `five minutes of silence end a connection, an hour where people type`(
+    port: UInt16, histories: [String]
+  ) {
+    let wire = Wire()
+    wire.template.destinationPort = port
+    wire.handshake()
+    wire.client("P.", "hello")
+    wire.server(".")
+    wire.client(".", after: 299_000)
+    wire.server("P.", "again", after: 301_000)
+    wire.client(".")
+    #expect(wire.connections().map { $0.history.replacing("^", with: "") } == histories)
+  }
+
   @Test func `S1: established and still open`() {
     let wire = Wire()
     wire.handshake()
