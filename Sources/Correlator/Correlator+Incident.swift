@@ -59,6 +59,7 @@ extension Correlator {
       c.backends = host.backends(of: endpoint)
       c.checks = tallies[endpoint]?.checks(around: error.time) ?? PortChecks()
       c.idleTimeout = tallies[endpoint]?.idleTimeout
+      c.endedAround = host.endings(behind: endpoint, around: c.moment)
       c.fullQueue = host.fullQueue(of: endpoint, near: error.time.best)
       if line.errno == 111, let death = host.lastDeath(behind: endpoint, before: error.time.latest)
       {

@@ -31,9 +31,15 @@ struct HostState {
     watchedKernel = true
     switch event.kind {
     case .oomKill(let kill):
-      add(Death(pid: kill.pid, command: kill.command, time: time, how: .oom(kill)))
+      add(
+        Death(
+          pid: kill.pid, command: kill.command, time: time, how: .oom(kill),
+          end: knownEnd(of: kill.pid, near: time)))
     case .fault(let fault):
-      add(Death(pid: fault.pid, command: fault.command, time: time, how: .fault(fault)))
+      add(
+        Death(
+          pid: fault.pid, command: fault.command, time: time, how: .fault(fault),
+          end: knownEnd(of: fault.pid, near: time)))
     case .network, .other: break
     }
   }
@@ -79,7 +85,15 @@ struct HostState {
       if let signal = exit.signal { .signal(signal) } else if let code = exit.code {
         .code(code)
       } else { .gone }
-    add(Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how))
+    // The kernel's record of the same death gets its end from here.
+    for index in deaths.indices.suffix(200)
+    where deaths[index].pid == exit.process.pid && deaths[index].end == nil
+      && deaths[index].time.distance(to: time) < .seconds(30)
+    {
+      deaths[index].end = time
+    }
+    add(
+      Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how, end: time))
   }
 
   /// The kernel's log is read, whether or not it says anything.
@@ -110,13 +124,19 @@ struct HostState {
     return all.values.sorted { $0.pid < $1.pid }
   }
 
-  /// Deaths that may explain a close at that moment: a process that gets SIGKILL closes its sockets
-  /// within milliseconds, or after its core was written.
+  /// Deaths that may explain a close at that moment. A dying process closes its sockets before its
+  /// end is told; half a second later is another story.
   func deaths(near moment: TimeEstimate) -> [Death] {
-    deaths.filter {
-      $0.time.earliest - .milliseconds(100) <= moment.latest
-        && moment.earliest <= $0.time.latest + .seconds(3)
+    deaths.filter { $0.gap(to: moment) <= .milliseconds(500) }
+  }
+
+  /// How many processes behind an endpoint ended within two seconds of a moment.
+  func endings(behind endpoint: Endpoint, around moment: TimeEstimate) -> Int {
+    let pids = Set(backends(of: endpoint).map(\.pid))
+    let ended = deaths.filter {
+      pids.contains($0.pid) && ($0.end ?? $0.time).distance(to: moment) <= .seconds(2)
     }
+    return Set(ended.map(\.pid)).count
   }
 
   /// The last death of a process behind an endpoint before a moment.
@@ -132,6 +152,13 @@ struct HostState {
           || $0.sighting.local.address.isUnspecified)
         && ($0.time - moment).magnitude < .seconds(10)
     }?.sighting
+  }
+
+  /// The end of a process that was told before the kernel's record was read.
+  private func knownEnd(of pid: Int32, near time: TimeEstimate) -> TimeEstimate? {
+    deaths.suffix(200).last {
+      $0.pid == pid && $0.end != nil && $0.time.distance(to: time) < .seconds(30)
+    }?.end
   }
 
   // MARK: Bounds

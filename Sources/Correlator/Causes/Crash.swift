@@ -28,21 +28,28 @@ struct Crash: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    for death in c.deaths {
-      switch death.how {
-      case .fault(let fault):
-        return Fix(
-          text: "\(fault.command) crashes (\(fault.name)"
-            + (fault.image.map { " in \($0)" } ?? "")
-            + "): keep its core (coredumpctl, ulimit -c unlimited) and fix the program")
-      case .signal(let signal) where Self.fatal.contains(signal):
-        return Fix(
-          text: "\(death.command) died of \(signalName(signal)): keep its core (coredumpctl) and "
-            + "fix the program")
-      default: continue
-      }
+    let death = c.nearestDeath { Self.isCrash($0) }?.death
+    switch death?.how {
+    case .fault(let fault):
+      return Fix(
+        text: "\(fault.command) crashes (\(fault.name)"
+          + (fault.image.map { " in \($0)" } ?? "")
+          + "): keep its core (coredumpctl, ulimit -c unlimited) and fix the program")
+    case .signal(let signal):
+      return Fix(
+        text:
+          "\(death?.command ?? "it") died of \(signalName(signal)): keep its core (coredumpctl) "
+          + "and fix the program")
+    default: return nil
     }
-    return nil
+  }
+
+  private static func isCrash(_ death: Death) -> Bool {
+    switch death.how {
+    case .fault: true
+    case .signal(let signal): fatal.contains(signal)
+    default: false
+    }
   }
 }
 

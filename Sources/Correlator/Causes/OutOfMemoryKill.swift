@@ -27,17 +27,15 @@ struct OutOfMemoryKill: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    for death in c.deaths {
-      guard case .oom(let kill) = death.how else { continue }
-      let limit = kill.limitBytes.map { " of \(byteText($0))" } ?? ""
-      let place = kill.isMemoryCgroup == false ? "the host's memory" : "its memory limit\(limit)"
-      return Fix(
-        text: "\(kill.command) outgrew \(place)"
-          + (kill.cgroup.map { " (cgroup \($0))" } ?? "")
-          + ": raise it (MemoryMax= in the unit, or the container's limit), or find the leak",
-        tradeOff: "a higher limit only delays a leak")
-    }
-    return nil
+    let death = c.nearestDeath { if case .oom = $0.how { true } else { false } }?.death
+    guard case .oom(let kill) = death?.how else { return nil }
+    let limit = kill.limitBytes.map { " of \(byteText($0))" } ?? ""
+    let place = kill.isMemoryCgroup == false ? "the host's memory" : "its memory limit\(limit)"
+    return Fix(
+      text: "\(kill.command) outgrew \(place)"
+        + (kill.cgroup.map { " (cgroup \($0))" } ?? "")
+        + ": raise it (MemoryMax= in the unit, or the container's limit), or find the leak",
+      tradeOff: "a higher limit only delays a leak")
   }
 }
 

@@ -1,0 +1,48 @@
+import Evidence
+
+/// The backend's own master lost patience with a request and killed the worker that had it:
+/// gunicorn's --timeout (SIGABRT, then SIGKILL), uWSGI's harakiri (SIGKILL), php-fpm's
+/// request_terminate_timeout (SIGTERM).
+struct MasterTimeout: CauseRule {
+  let id = CauseID.masterTimeout
+  let prior = -10.0
+
+  func weigh(_ c: Case) -> [EvidenceItem] {
+    guard let age = Self.age(c), age >= .seconds(1) else { return [] }
+    var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
+      guard case .signal(let signal) = death.how, [6, 9, 15].contains(signal) else { return nil }
+      return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
+    }
+    guard !items.isEmpty else { return [] }
+    // An operator's kill hits a request of any age; most are younger than a second.
+    items.append(
+      EvidenceItem(
+        "packets", "the request had run for \(age)", decibans: age >= .seconds(5) ? 10 : 7,
+        time: c.close?.requestSentAt))
+    if let owner = c.owners.last, let parent = owner.parent,
+      !c.deaths.contains(where: { $0.pid == parent })
+    {
+      items.append(
+        EvidenceItem("processes", "its parent, pid \(parent), is still running", decibans: 3))
+    }
+    if c.deaths.contains(where: {
+      if case .oom = $0.how { c.relation(to: $0.pid) != .stranger } else { false }
+    }) {
+      items.append(EvidenceItem("kernel", "the signal was the OOM killer's", decibans: -50))
+    }
+    return items
+  }
+
+  static func age(_ c: Case) -> TimeSpan? {
+    c.close?.requestSentAt.flatMap { sent in c.close?.closedAt.map { $0 - sent } }
+  }
+
+  func fix(_ c: Case) -> Fix? {
+    let age = Self.age(c).map { " (about \($0))" } ?? ""
+    return Fix(
+      text: "the backend's own limit for a request\(age) is shorter than this request: gunicorn "
+        + "--timeout, uWSGI harakiri, php-fpm request_terminate_timeout; make the request faster or "
+        + "raise the limit, and keep proxy_read_timeout above or below it on purpose",
+      tradeOff: "a higher limit lets a stuck worker hold its slot longer")
+  }
+}

@@ -1,0 +1,34 @@
+import Evidence
+
+/// The whole backend was restarted, stopped or deployed: its processes end together.
+struct Restart: CauseRule {
+  let id = CauseID.restart
+  let prior = -10.0
+
+  func weigh(_ c: Case) -> [EvidenceItem] {
+    guard c.endedAround >= 2 else { return [] }
+    var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
+      switch death.how {
+      case .signal(let signal) where [1, 2, 3, 9, 15].contains(signal):
+        "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
+      case .code(0): "pid \(death.pid) (\(death.command)) exited with code 0"
+      default: nil
+      }
+    }
+    guard !items.isEmpty else { return [] }
+    // One worker dies alone for reasons of its own; a pool that goes together was told to.
+    items.append(
+      EvidenceItem(
+        "processes", "\(c.endedAround) processes behind the port ended within two seconds",
+        decibans: 10))
+    return items
+  }
+
+  func fix(_ c: Case) -> Fix? {
+    Fix(
+      text:
+        "drain before stopping: take the server out of the upstream (or stop accepting), wait for "
+        + "its requests, then end it; TimeoutStopSec and the server's graceful time-out must be longer "
+        + "than its requests")
+  }
+}
