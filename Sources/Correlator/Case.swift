@@ -14,7 +14,7 @@ struct Case {
   var backends: [ProcessIdentity] = []
   /// Deaths near the close, of whatever process.
   var deaths: [Death] = []
-  /// Processes behind the port that ended within seconds of the close.
+  /// Processes behind the port that ended within half a second of the close.
   var endedAround = 0
   var watchedKernel = false
   var watchedProcesses = false

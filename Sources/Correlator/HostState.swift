@@ -130,11 +130,11 @@ struct HostState {
     deaths.filter { $0.gap(to: moment) <= .milliseconds(500) }
   }
 
-  /// How many processes behind an endpoint ended within two seconds of a moment.
+  /// How many processes behind an endpoint ended within half a second of a moment.
   func endings(behind endpoint: Endpoint, around moment: TimeEstimate) -> Int {
     let pids = Set(backends(of: endpoint).map(\.pid))
     let ended = deaths.filter {
-      pids.contains($0.pid) && ($0.end ?? $0.time).distance(to: moment) <= .seconds(2)
+      pids.contains($0.pid) && ($0.end ?? $0.time).distance(to: moment) <= .milliseconds(500)
     }
     return Set(ended.map(\.pid)).count
   }

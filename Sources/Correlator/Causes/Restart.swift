@@ -19,9 +19,22 @@ struct Restart: CauseRule {
     // One worker dies alone for reasons of its own; a pool that goes together was told to.
     items.append(
       EvidenceItem(
-        "processes", "\(c.endedAround) processes behind the port ended within two seconds",
+        "processes", "\(c.endedAround) processes behind the port ended within half a second",
         decibans: 10))
+    if c.deaths.contains(where: { c.relation(to: $0.pid) != .stranger && Self.isFailure($0) }) {
+      // gunicorn's master ends all when one worker fails to start: the failure is the cause.
+      items.append(EvidenceItem("processes", "one of them failed by itself", decibans: -20))
+    }
     return items
+  }
+
+  private static func isFailure(_ death: Death) -> Bool {
+    switch death.how {
+    case .oom, .fault: true
+    case .code(let code): code != 0
+    case .signal(let signal): [4, 6, 7, 8, 11].contains(signal)
+    case .gone: false
+    }
   }
 
   func fix(_ c: Case) -> Fix? {
