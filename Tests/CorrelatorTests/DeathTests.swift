@@ -49,6 +49,26 @@ import Testing
     #expect(incident.verdict.rivals.contains { $0.cause == .crash })
   }
 
+  @Test func `gunicorn's worker exits with 1 when its master loses patience`() throws {
+    func cause(after milliseconds: Double) -> CauseID? {
+      told { story in
+        let sent = story.at(1000)
+        let connection = story.connection(Story.a, at: 1000 + milliseconds) {
+          $0.requestSentAt = sent
+          $0.responderFIN = $0.closedAt
+        }
+        story.owner(connection, pid: 7)
+        story.observe(
+          .processExit(
+            ProcessExit(process: ProcessIdentity(pid: 7, command: "gunicorn: worke"), code: 1)),
+          at: 1000 + milliseconds)
+        story.error(.prematurelyClosed, .tcp(Story.a), at: 1000 + milliseconds)
+      }?.verdict.cause
+    }
+    #expect(cause(after: 30_000) == .masterTimeout)
+    #expect(cause(after: 20) == .exited)
+  }
+
   @Test func `a pool that ends together was restarted`() throws {
     let incident = try #require(
       told { story in

@@ -10,8 +10,15 @@ struct MasterTimeout: CauseRule {
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let age = Self.age(c), age >= .seconds(1) else { return [] }
     var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
-      guard case .signal(let signal) = death.how, [6, 9, 15].contains(signal) else { return nil }
-      return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
+      let name = "pid \(death.pid) (\(death.command))"
+      switch death.how {
+      case .signal(let signal) where [6, 9, 15].contains(signal):
+        return "\(name) was ended by \(signalName(signal))"
+      case .code(1) where death.command.hasPrefix("gunicorn"):
+        // Its worker takes the master's SIGABRT as an order to exit with this code.
+        return "\(name) exited with code 1, as gunicorn's worker does on its master's SIGABRT"
+      default: return nil
+      }
     }
     guard !items.isEmpty else { return [] }
     // An operator's kill hits a request of any age; most are younger than a second.
