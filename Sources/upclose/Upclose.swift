@@ -19,6 +19,7 @@ struct Upclose: ParsableCommand {
       """,
     version: "upclose 0.1.0",
     subcommands: [
-      AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, DemoCommand.self,
+      AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, AuditCommand.self,
+      DemoCommand.self,
     ])
 }
