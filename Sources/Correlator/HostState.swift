@@ -110,14 +110,36 @@ struct HostState {
     return all.values.sorted { $0.pid < $1.pid }
   }
 
-  /// Deaths that may explain a close at that moment: a process that gets SIGKILL closes its sockets
-  /// within milliseconds, or after its core was written.
-  func deaths(near moment: TimeEstimate) -> [Death] {
-    deaths.filter {
+  /// Deaths that may explain a close at that moment.
+  ///
+  /// The kernel closes the sockets of a process before it tells that the process has ended, so an
+  /// end that came before the close, or before the connection began, is somebody else's. What the
+  /// kernel's log says comes sooner: the core is written first, and until then the process is there.
+  /// - Parameters:
+  ///   - owners: who held the connection; that one of them died is never a coincidence, and a large
+  ///     process takes its time.
+  ///   - start: when the connection began; nil when that was not seen.
+  func deaths(
+    near moment: TimeEstimate, owners: [ProcessIdentity], start: Timestamp?
+  ) -> [Death] {
+    let near = deaths.filter {
       $0.time.earliest - .milliseconds(100) <= moment.latest
-        && moment.earliest <= $0.time.latest + .seconds(3)
+        && moment.earliest <= $0.time.latest + Self.dying
+    }
+    return near.filter { death in
+      if owners.contains(where: { $0.pid == death.pid }) { return true }
+      var end = death.time.latest
+      if death.isKernelsWord {
+        guard let exit = near.last(where: { $0.pid == death.pid && !$0.isKernelsWord })
+        else { return true }
+        end = exit.time.latest
+      }
+      return moment.earliest <= end + .milliseconds(200) && start.map { $0 <= end } ?? true
     }
   }
+
+  /// From the kernel's word to the end of the process.
+  private static let dying = TimeSpan.seconds(3)
 
   /// The last death of a process behind an endpoint before a moment.
   func lastDeath(behind endpoint: Endpoint, before moment: Timestamp) -> Death? {

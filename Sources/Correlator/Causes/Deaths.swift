@@ -13,8 +13,7 @@ extension Case {
   ) -> [EvidenceItem] {
     guard couldBeADeath else { return [] }
     var best: EvidenceItem?
-    // The kernel's own words say more than the wait status that followed from them.
-    for death in deaths.sorted(by: { $0.isKernelsWord && !$1.isKernelsWord }) {
+    for death in nearestDeaths {
       guard let text = words(death) else { continue }
       let (bearing, decibans): (String, Double) =
         switch relation(to: death.pid) {
@@ -34,6 +33,21 @@ extension Case {
     if let best { return [best] }
     // Looked for and not there: the kernel does not kill in silence.
     return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
+  }
+
+  /// The nearest process first; of one process the kernel's own words before the wait status that
+  /// followed from them.
+  private var nearestDeaths: [Death] {
+    var distances: [Int32: TimeSpan] = [:]
+    for death in deaths {
+      let distance = death.time.distance(to: moment)
+      distances[death.pid] = min(distances[death.pid] ?? distance, distance)
+    }
+    func rank(_ offset: Int, _ death: Death) -> (TimeSpan, Int, Int) {
+      (distances[death.pid] ?? .zero, death.isKernelsWord ? 0 : 1, offset)
+    }
+    return deaths.enumerated()
+      .sorted { rank($0.offset, $0.element) < rank($1.offset, $1.element) }.map(\.element)
   }
 
   /// From files: such deaths are rare, and this one falls into the close's own seconds; the more of
