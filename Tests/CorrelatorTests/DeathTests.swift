@@ -97,4 +97,39 @@ import Testing
     #expect(incident.verdict.cause == .exited)
     #expect(incident.evidence.first?.text.hasPrefix("pid 8 (app) exited with code 4") == true)
   }
+
+  @Test func `the fix is that of the death which the evidence names`() throws {
+    func fault(_ pid: Int32, _ command: String) -> Observation.Fact {
+      .kernel(
+        KernelEvent(
+          kind: .fault(Fault(pid: pid, command: command, name: "segfault")), text: "segfault"))
+    }
+    func kill(_ pid: Int32, _ command: String) -> Observation.Fact {
+      .kernel(
+        KernelEvent(
+          kind: .oomKill(OOMKill(pid: pid, command: command, isMemoryCgroup: true)), text: "Killed")
+      )
+    }
+    let crash = try #require(
+      verdict { story in
+        story.observe(fault(500, "cron-job"), at: 3500)
+        let connection = story.closedUnanswered(Story.a, at: 4000)
+        story.owner(connection, pid: 7)
+        story.observe(fault(7, "app"), at: 3999)
+        story.error(.prematurelyClosed, .tcp(Story.a), at: 4000)
+      })
+    #expect(crash.verdict.cause == .crash)
+    #expect(crash.evidence.first?.text.contains("pid 7 (app)") == true)
+    #expect(crash.fix?.text.hasPrefix("app crashes") == true)
+    let outOfMemory = try #require(
+      verdict { story in
+        story.observe(kill(500, "cron-job"), at: 3500)
+        let connection = story.closedUnanswered(Story.a, at: 4000)
+        story.owner(connection, pid: 7)
+        story.observe(kill(7, "app"), at: 3999)
+        story.error(.prematurelyClosed, .tcp(Story.a), at: 4000)
+      })
+    #expect(outOfMemory.verdict.cause == .oomKill)
+    #expect(outOfMemory.fix?.text.hasPrefix("app outgrew") == true)
+  }
 }

@@ -12,7 +12,22 @@ extension Case {
     words: (Death) -> String?
   ) -> [EvidenceItem] {
     guard couldBeADeath else { return [] }
-    var best: EvidenceItem?
+    if let found = likeliestDeath(words) {
+      return [
+        EvidenceItem(
+          source, found.text, decibans: found.decibans, time: found.death.time.best)
+      ]
+    }
+    // Looked for and not there: the kernel does not kill in silence.
+    return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
+  }
+
+  /// The death that bears most on the close, of those that have words: the evidence names it, and so
+  /// must the fix.
+  func likeliestDeath(
+    _ words: (Death) -> String?
+  ) -> (death: Death, text: String, decibans: Double)? {
+    var best: (death: Death, text: String, decibans: Double)?
     for death in nearestDeaths {
       guard let text = words(death) else { continue }
       let (bearing, decibans): (String, Double) =
@@ -26,13 +41,10 @@ extension Case {
         case .unknown: ("whether it served this port was not seen", strangerWeight(death))
         }
       if best.map({ decibans > $0.decibans }) ?? true {
-        best = EvidenceItem(
-          source, "\(text); \(bearing)", decibans: decibans, time: death.time.best)
+        best = (death, "\(text); \(bearing)", decibans)
       }
     }
-    if let best { return [best] }
-    // Looked for and not there: the kernel does not kill in silence.
-    return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
+    return best
   }
 
   /// The nearest process first; of one process the kernel's own words before the wait status that

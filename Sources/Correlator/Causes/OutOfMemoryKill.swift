@@ -7,11 +7,13 @@ struct OutOfMemoryKill: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     c.weighDeaths(
-      source: "kernel", watched: c.watchedKernel, missing: "no OOM kill in the kernel log"
-    ) { death in
-      guard case .oom(let kill) = death.how else { return nil }
-      return "the OOM killer killed pid \(kill.pid) (\(kill.command))" + detail(kill)
-    }
+      source: "kernel", watched: c.watchedKernel, missing: "no OOM kill in the kernel log",
+      words: words)
+  }
+
+  private func words(_ death: Death) -> String? {
+    guard case .oom(let kill) = death.how else { return nil }
+    return "the OOM killer killed pid \(kill.pid) (\(kill.command))" + detail(kill)
   }
 
   private func detail(_ kill: OOMKill) -> String {
@@ -27,17 +29,16 @@ struct OutOfMemoryKill: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    for death in c.deaths {
-      guard case .oom(let kill) = death.how else { continue }
-      let limit = kill.limitBytes.map { " of \(byteText($0))" } ?? ""
-      let place = kill.isMemoryCgroup == false ? "the host's memory" : "its memory limit\(limit)"
-      return Fix(
-        text: "\(kill.command) outgrew \(place)"
-          + (kill.cgroup.map { " (cgroup \($0))" } ?? "")
-          + ": raise it (MemoryMax= in the unit, or the container's limit), or find the leak",
-        tradeOff: "a higher limit only delays a leak")
+    guard let death = c.likeliestDeath(words)?.death, case .oom(let kill) = death.how else {
+      return nil
     }
-    return nil
+    let limit = kill.limitBytes.map { " of \(byteText($0))" } ?? ""
+    let place = kill.isMemoryCgroup == false ? "the host's memory" : "its memory limit\(limit)"
+    return Fix(
+      text: "\(kill.command) outgrew \(place)"
+        + (kill.cgroup.map { " (cgroup \($0))" } ?? "")
+        + ": raise it (MemoryMax= in the unit, or the container's limit), or find the leak",
+      tradeOff: "a higher limit only delays a leak")
   }
 }
 
