@@ -21,8 +21,9 @@ extension ConnectEngine {
       guard !slot.isRegistered else { return }
       register(index, EPOLLOUT.rawValue)
       deadlines.set(index, after: timeout, now: slot.began)
-    case .failed(let error):
+    case .failed(let error, let time):
       let answer = Answer.to(error, slot.descriptor)
+      if answer.outcome == .reset { slots[Int(index)].connectTime = time }
       // A reset after the handshake closes nothing that is still open.
       finish(index, answer.outcome, answer.reason, at: now)
     case .open(let measured):

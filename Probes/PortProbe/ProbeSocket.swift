@@ -16,7 +16,8 @@ enum ProbeSocket {
   enum Progress {
     case pending
     case open(connectTime: Int64?)
-    case failed(Int32)
+    /// - Parameter connectTime: where it had been accepted.
+    case failed(Int32, connectTime: Int64?)
   }
 
   /// - Parameter source: the address to connect from; nil: the kernel's choice.
@@ -59,18 +60,19 @@ enum ProbeSocket {
     var info = tcp_info()
     var size = socklen_t(MemoryLayout<tcp_info>.size)
     guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &size) == 0 else {
-      return .failed(errno)
+      return .failed(errno, connectTime: nil)
     }
+    let isMeasured = info.tcpi_rtt > 0 && info.tcpi_total_retrans == 0
+    let connectTime = isMeasured ? Int64(info.tcpi_rtt) * 1000 : nil
     switch Int(info.tcpi_state) {
     case synSent, synReceived: return .pending
     case closed:
       var error: Int32 = 0
       var size = socklen_t(MemoryLayout<Int32>.size)
       if getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size) != 0 { error = errno }
-      return .failed(error == 0 ? ECONNRESET : error)
-    default:
-      let isMeasured = info.tcpi_rtt > 0 && info.tcpi_total_retrans == 0
-      return .open(connectTime: isMeasured ? Int64(info.tcpi_rtt) * 1000 : nil)
+      if error == 0 { error = ECONNRESET }
+      return .failed(error, connectTime: error == ECONNREFUSED ? nil : connectTime)
+    default: return .open(connectTime: connectTime)
     }
   }
 

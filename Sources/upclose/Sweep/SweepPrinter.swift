@@ -24,6 +24,7 @@ final class SweepPrinter {
   private var showsOpen = true
   /// Buffered, since a sweep may have 100,000 checks.
   private var bytes: [UInt8] = []
+  private var checkLine: CheckLine
   private let asking: AskingOptions
 
   struct KeepaliveLine {
@@ -41,6 +42,7 @@ final class SweepPrinter {
     style = TextStyle(
       isColored: command.output.color.isColored(output.descriptor), width: output.columns,
       utcOffset: utcOffset(at: currentTime()))
+    checkLine = CheckLine(utcOffset: style.utcOffset)
     form =
       switch command.output.format {
       case .ndjson: .ndjson
@@ -67,9 +69,8 @@ final class SweepPrinter {
     if !isGood { bad += 1 }
     switch form {
     case .ndjson:
-      CheckLine.append(
-        result.check, at: time, utcOffset: style.utcOffset,
-        extras: SweepText.extras(result, target), to: &bytes)
+      checkLine.append(
+        result.check, at: time, extras: SweepText.extras(result, target), to: &bytes)
       if bytes.count > 32 << 10 { flush() }
     case .lines:
       guard showsOpen || !isGood || result.conversation != nil else { return }
@@ -113,9 +114,8 @@ final class SweepPrinter {
     keepalives.append(entry)
     switch form {
     case .ndjson:
-      CheckLine.append(
-        check, at: time, utcOffset: style.utcOffset,
-        extras: [("keepalive", SweepText.json(finding).compact)], to: &bytes)
+      checkLine.append(
+        check, at: time, extras: [("keepalive", SweepText.json(finding).compact)], to: &bytes)
       flush()
     case .lines, .changes, .table: news(SweepText(style).keepalive(entry))
     case .json: break

@@ -68,8 +68,8 @@ struct SweepSources {
     for spec in specs {
       var name: String?
       if case .name(let written) = spec.host { name = written }
-      for endpoint in spec.endpoints(of: name.flatMap { addresses[$0] } ?? [])
-      where seen.insert(endpoint).inserted {
+      spec.forEachEndpoint(of: name.flatMap { addresses[$0] } ?? []) { endpoint in
+        guard seen.insert(endpoint).inserted else { return }
         all.append(SweepTarget(endpoint: endpoint, name: name))
       }
     }

@@ -6,6 +6,7 @@ import Sweep
 /// what is known of it.
 struct TargetBook {
   private var places: [SweepTarget?] = []
+  /// Empty when none are kept: a place for each is room enough for the rest ten times over.
   private var histories: [TargetHistory?] = []
   private var isOpen: [Bool] = []
   private var placeOf: [Endpoint: Int] = [:]
@@ -32,7 +33,7 @@ struct TargetBook {
 
   func wasOpen(_ index: Int) -> Bool { isOpen[index] }
 
-  func history(_ index: Int) -> TargetHistory? { histories[index] }
+  func history(_ index: Int) -> TargetHistory? { keepsHistories ? histories[index] : nil }
 
   /// Takes new targets in and old ones out; those that stay keep their history.
   mutating func replace(
@@ -42,9 +43,9 @@ struct TargetBook {
     var gone: [SweepTarget] = []
     for (endpoint, place) in placeOf where !wanted.contains(endpoint) {
       gone.append(self[place])
-      if (histories[place]?.outages ?? 0) > 0 { goneWithOutage = true }
+      if (history(place)?.outages ?? 0) > 0 { goneWithOutage = true }
       places[place] = nil
-      histories[place] = nil
+      if keepsHistories { histories[place] = nil }
       placeOf[endpoint] = nil
       vacant.append(place)
     }
@@ -55,13 +56,13 @@ struct TargetBook {
         keepsHistories ? TargetHistory(keepsTimes: targets.count <= Self.mostWithTimes) : nil
       if let place = vacant.popLast() {
         places[place] = target
-        histories[place] = history
+        if keepsHistories { histories[place] = history }
         isOpen[place] = false
         placeOf[target.endpoint] = place
       } else {
         placeOf[target.endpoint] = places.count
         places.append(target)
-        histories.append(history)
+        if keepsHistories { histories.append(history) }
         isOpen.append(false)
       }
     }
@@ -73,6 +74,7 @@ struct TargetBook {
     _ hysteresis: TargetHistory.Hysteresis
   ) -> TargetHistory.Change? {
     isOpen[index] = check.outcome == .open
+    guard keepsHistories else { return nil }
     return histories[index]?.observe(check, isGood: isGood, at: time, hysteresis)
   }
 

@@ -2,6 +2,7 @@
 // OPEN listeners on 127.77.0.0 and every second address after it, which accept and hold each
 // connection until the other side closes it; SILENT ones on 127.79.0.0 and after, whose accept queue
 // is full, so that the kernel drops every SYN. Writes a line when all stand; ends with its stdin.
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
