@@ -18,7 +18,14 @@ extension ConnectEngine {
     let slot = slots[Int(index)]
     switch ProbeSocket.progress(of: slot.descriptor) {
     case .pending:
-      guard !slot.isRegistered else { return }
+      if slot.isRegistered {
+        // An ICMP message that came while the kernel was still within connect(2) does not end the
+        // connect, but it stands in the error queue, and says the same.
+        if let message = ICMPMessage(fromErrorQueueOf: slot.descriptor) {
+          finish(index, .unreachable, message.description, at: now)
+        }
+        return
+      }
       register(index, EPOLLOUT.rawValue)
       deadlines.set(index, after: timeout, now: slot.began)
     case .failed(let error, let time):
@@ -99,7 +106,10 @@ extension ConnectEngine {
       finish(index, .timeout, reason + "\(TimeSpan(nanoseconds: timeout))", at: now)
     case .settling: finish(index, .open, nil, at: slot.answered)
     case .talking:
-      if converse(index, at: now, { $0.expire(at: now) }) { conclude(index) }
+      // One that sets itself no new time would wait for ever.
+      if converse(index, at: now, { $0.expire(at: now) }), !deadlines.isSet(index) {
+        conclude(index)
+      }
     }
   }
 

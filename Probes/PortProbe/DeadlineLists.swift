@@ -54,6 +54,8 @@ struct DeadlineLists {
     links[Int(slot)].list = Self.none
   }
 
+  func isSet(_ slot: Int32) -> Bool { links[Int(slot)].list != Self.none }
+
   /// When the first of them is over; nil when none waits.
   var next: Int64? {
     var earliest: Int64?

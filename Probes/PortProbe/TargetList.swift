@@ -50,7 +50,7 @@ public struct TargetSpec: Hashable, Sendable {
       if host.last == "]" { host = host.dropLast() }
       if bits?.last == "]" { bits = bits?.dropLast() }
     } else if host.contains(":") {
-      throw invalid("an IPv6 address stands in brackets, as in [\(host)]:80")
+      throw invalid("an IPv6 address stands in brackets, as in [2001:db8::1]:80")
     }
     firstPorts = ports[0]
     morePorts = Array(ports.dropFirst())
@@ -58,7 +58,8 @@ public struct TargetSpec: Hashable, Sendable {
       self.host = try Self.addresses(address, bits, invalid)
     } else {
       guard bits == nil, !isBracketed, Self.isName(host) else {
-        throw invalid("\"\(host)\" is neither an address nor a name")
+        let shownHost = String(escapingControlsIn: host.utf8)
+        throw invalid("\"\(shownHost)\" is neither an address nor a name")
       }
       self.host = .name(String(host))
     }
