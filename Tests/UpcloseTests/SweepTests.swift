@@ -133,11 +133,10 @@ import Testing
     let world = try SweepWorld()
     defer { world.tearDown() }
     try world.serve(8007) { accepted in
-      var limit = timeval(tv_sec: 5, tv_usec: 0)
-      setsockopt(
-        accepted, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
       var buffer = [UInt8](repeating: 0, count: 4096)
-      while recv(accepted, &buffer, buffer.count, 0) > 0 {}
+      // Not SO_RCVTIMEO, whose timer may be a quarter of a second late.
+      var polled = pollfd(fd: accepted, events: Int16(POLLIN), revents: 0)
+      while poll(&polled, 1, 5000) > 0, recv(accepted, &buffer, buffer.count, 0) > 0 {}
       close(accepted)
     }
     let outcome = try world.sweep(
@@ -171,6 +170,56 @@ import Testing
     #expect(lines.contains { $0.contains("1 flaps, 1 outages") })
   }
 
+  @Test func `every upstream server of a running nginx is swept`() throws {
+    let world = try SweepWorld()
+    defer { world.tearDown() }
+    try world.startNginx(idle: 5, requests: 100)
+    let outcome = try world.sweepFromNginx("--format", "ndjson")
+    #expect(outcome.status == 1, "\(outcome.err)")
+    let found = try checks(outcome)
+    #expect(
+      Dictionary(uniqueKeysWithValues: found.map { ($0.target, $0.outcome) }) == [
+        "\(backend):8005": "open", "\(backend):8002": "refused",
+      ])
+    let measured = try world.sweepFromNginx("--expect-keepalive")
+    #expect(measured.out.contains("closes after 100 requests (N)"), "\(measured.out)")
+    #expect(measured.out.contains("nginx keeps them 1 min: set keepalive_timeout 4s"))
+    #expect(measured.out.contains("set keepalive_requests 99"))
+  }
+
+  @Test func `a name that moves is followed, and told`() throws {
+    let world = try SweepWorld()
+    defer { world.tearDown() }
+    _ = try world.listen(8001)
+    let outcome = try world.sweepNamed(
+      "backend.test", first: backend, then: "10.111.0.1", after: 1.0,
+      "backend.test:8001", "--every", "100ms", "--count", "40", "--resolve-every", "200ms",
+      "--timeout", "500ms")
+    #expect(
+      outcome.out.contains("backend.test is now 10.111.0.1, was \(backend)"), "\(outcome.out)")
+    #expect(
+      outcome.out.contains("DOWN  10.111.0.1:8001 (backend.test)"), "\(outcome.out)")
+    #expect(outcome.status == 1)
+  }
+
+  @Test func `metrics are written in one step, and a bad path is told`() throws {
+    let world = try SweepWorld()
+    defer { world.tearDown() }
+    _ = try world.listen(8001)
+    let path = world.scratch.path + "/metrics/upclose.prom"
+    let missing = try world.sweep("\(backend):8001", "--textfile", path)
+    #expect(missing.status == 2)
+    #expect(missing.err.contains(path))
+    try FileManager.default.createDirectory(
+      atPath: world.scratch.path + "/metrics", withIntermediateDirectories: false)
+    #expect(try world.sweep("\(backend):8001", "--textfile", path).status == 0)
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    #expect(text.contains("upclose_port_up{target=\"\(backend):8001\"} 1\n"))
+    let left = try FileManager.default.contentsOfDirectory(
+      atPath: world.scratch.path + "/metrics")
+    #expect(left == ["upclose.prom"])
+  }
+
   @Test func `the source address is that of --bind`() throws {
     let world = try SweepWorld()
     defer { world.tearDown() }
@@ -179,5 +228,68 @@ import Testing
     let foreign = try world.sweep("\(backend):8001", "--bind", "10.9.9.9")
     #expect(foreign.status == 2)
     #expect(foreign.err.contains("--bind"))
+  }
+}
+
+/// What needs no root.
+@Suite struct SweepCommandTests {
+  @Test(
+    arguments: [
+      [], ["10.0.0.1"], ["10.0.0.1:0"], ["10.0.0.1:80", "--http", "x"],
+      ["10.0.0.1:80", "--http", "/", "--tls"], ["10.0.0.1:80", "--count", "3"],
+      ["10.0.0.1:80", "--timeout", "0"], ["10.0.0.1:80", "--bind", "x"],
+      ["10.0.0.1:80", "--close", "x"], ["10.0.0.1:80", "--pid", "1"],
+    ]
+  ) func `wrong usage is 64`(arguments: [String]) throws {
+    #expect(try Program.run(Program.upclose, ["sweep"] + arguments).status == 64)
+  }
+
+  @Test func `what cannot be run is 2`() throws {
+    let missing = try Program.upclose("sweep", "--targets", "/nonexistent/targets")
+    #expect(missing.status == 2)
+    #expect(missing.err.contains("/nonexistent/targets"))
+    let unknown = try Program.upclose("sweep", "name.invalid:80")
+    #expect(unknown.status == 2)
+    #expect(unknown.err.contains("name.invalid"))
+  }
+
+  @Test func `a file with a bad line is swept all the same, and told`() throws {
+    let scratch = try Scratch()
+    let path = try scratch.write("targets", "127.0.0.1:1\nno target\n".utf8)
+    let outcome = try Program.upclose("sweep", "--targets", path, "--format", "ndjson")
+    #expect(outcome.status == 2)
+    #expect(outcome.out.contains("127.0.0.1:1"))
+    #expect(outcome.err.contains("\(path):2"))
+  }
+
+  @Test func `JSON is one document with each target's history`() throws {
+    let outcome = try Program.upclose(
+      "sweep", "127.0.0.1:1", "--every", "10ms", "--count", "3", "--format", "json")
+    #expect(outcome.status == 1)
+    let document = try JSONSerialization.jsonObject(with: Data(outcome.out.utf8))
+    let root = try #require(document as? [String: Any])
+    #expect(root["rounds"] as? Int == 3)
+    let target = try #require((root["targets"] as? [[String: Any]])?.first)
+    #expect(target["target"] as? String == "127.0.0.1:1")
+    #expect(target["state"] as? String == "down")
+    #expect((target["outages"] as? [[String: Any]])?.count == 1)
+  }
+
+  @Test func `the unit is one that systemd takes`() throws {
+    let outcome = try Program.upclose(
+      "sweep", "127.0.0.1:1", "--every", "5s", "--textfile", "/tmp/upclose.prom", "--print-unit")
+    #expect(outcome.status == 0)
+    #expect(outcome.out.contains("sweep 127.0.0.1:1 --textfile /tmp/upclose.prom\n"))
+    #expect(outcome.out.contains("OnUnitInactiveSec=5\n"))
+    #expect(!outcome.out.contains("--every"))
+    guard FileManager.default.isExecutableFile(atPath: "/usr/bin/systemd-analyze") else { return }
+    let scratch = try Scratch()
+    let marker = "# /etc/systemd/system/upclose-sweep.timer\n"
+    let parts = outcome.out.components(separatedBy: marker)
+    try #require(parts.count == 2)
+    let service = try scratch.write("upclose-sweep.service", parts[0].utf8)
+    let timer = try scratch.write("upclose-sweep.timer", parts[1].utf8)
+    let verified = try Program.run("/usr/bin/systemd-analyze", ["verify", service, timer])
+    #expect(!verified.err.contains("upclose-sweep"), "\(verified.err)")
   }
 }

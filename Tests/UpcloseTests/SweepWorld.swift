@@ -79,6 +79,33 @@ final class SweepWorld {
 
   func sweep(_ arguments: String...) throws -> Program.Outcome { try sweep(arguments) }
 
+  /// In the namespace of the backend's nginx, and where no other nginx can be seen.
+  func sweepFromNginx(_ arguments: String...) throws -> Program.Outcome {
+    try Program.run(
+      "/sbin/ip",
+      ["netns", "exec", server, Program.upclose, "sweep", "--from-nginx"] + arguments)
+  }
+
+  /// Runs a sweep with a hosts file of its own, in which a name moves after a while.
+  func sweepNamed(
+    _ name: String, first: String, then: String, after seconds: Double, _ arguments: String...
+  ) throws -> Program.Outcome {
+    let hosts = try scratch.write("hosts", "\(first) \(name)\n".utf8)
+    let mover = Thread {
+      Thread.sleep(forTimeInterval: seconds)
+      // In place: it is the file that is mounted, not its name.
+      guard let file = FileHandle(forWritingAtPath: hosts) else { return }
+      file.write(Data("\(then) \(name)\n".utf8))
+      try? file.truncate(atOffset: UInt64("\(then) \(name)\n".utf8.count))
+      try? file.close()
+    }
+    mover.start()
+    let script = "mount --bind \(hosts) /etc/hosts && exec \"$@\""
+    return try Program.run(
+      "/sbin/ip",
+      ["netns", "exec", client, "/bin/sh", "-c", script, "-", Program.upclose, "sweep"] + arguments)
+  }
+
   /// `port` is listened on at the backend's.
   func listen(_ port: UInt16, backlog: Int32 = 64) throws -> Int32 {
     let descriptor = try inNamespace(server) {
@@ -133,6 +160,8 @@ final class SweepWorld {
         access_log off; client_body_temp_path \(directory)/b; proxy_temp_path \(directory)/p;
         fastcgi_temp_path \(directory)/f; uwsgi_temp_path \(directory)/u; scgi_temp_path \(directory)/s;
         server { listen 8001; listen [::]:8001; return 200 "plain\\n"; }
+        upstream pair { server \(Self.backend):8005; server \(Self.backend):8002; keepalive 4; }
+        server { listen 8080; location / { proxy_pass http://pair; } }
         server { listen 8443 ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate \(directory)/cert;
                  ssl_certificate_key \(directory)/key; return 200 "tls\\n"; }
         server { listen 8005; keepalive_timeout \(idle)s; keepalive_requests \(requests);
