@@ -59,7 +59,8 @@ final class SweepRunner {
     let targets = directory.targets
     guard isTold, !targets.isEmpty else {
       throw ProbeError(
-        doing: "sweep", reason: isTold ? "there is no target" : "told to end while looking up names")
+        doing: "sweep", reason: isTold ? "there is no target" : "told to end while looking up names"
+      )
     }
     book = TargetBook(
       keepsHistories: command.repeating.isPeriodic || command.textfile != nil
