@@ -83,11 +83,11 @@ struct StaleKeepalive: CauseRule {
         text:
           "keep idle connections for less time than the backend does; its limit was not seen yet")
     }
-    let kept = group?.keepaliveTimeout.map { "; nginx keeps them \($0)" } ?? ""
     return Fix(
       directive: "keepalive_timeout", value: nginxTime(shorter(than: timeout)), place: place,
-      text: "the backend closes idle connections after \(timeout)\(kept): nginx must let go first "
-        + "(or raise the backend's limit above nginx's)",
+      text:
+        "nginx must let go of idle connections before the backend does (after \(timeout)), or the "
+        + "backend's limit must be raised above nginx's",
       tradeOff: "a few more new connections; a POST that was in flight may still be lost once")
   }
 
