@@ -34,7 +34,8 @@ let package = Package(
     .executable(name: "lab-backend", targets: ["lab-backend"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.1.4"),
   ],
   targets: [
     // What looks at the host.
@@ -51,19 +52,24 @@ let package = Package(
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
-    probe("NginxProbe"),
+    // Rotated logs are compressed.
+    .systemLibrary(
+      name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    probe("NginxProbe", ["CZlib", .product(name: "Histogram", package: "hdrhistogram-swift")]),
 
     // What thinks.
     source("Evidence"),
     source("CaptureFile"),
     source("Correlator", ["Evidence"]),
     source("Report", ["Correlator", "Evidence"]),
+    source(
+      "Sweep", ["Evidence", .product(name: "Histogram", package: "hdrhistogram-swift")]),
     .executableTarget(
       name: "upclose",
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "SocketProbe", "ProcessProbe", "PortProbe", "NginxProbe",
-        "LabWorld",
+        "LabWorld", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -86,9 +92,10 @@ let package = Package(
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
+    test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(
-      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence"],
+      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux"],
       path: "Tests/UpcloseTests", swiftSettings: strict),
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]

@@ -1,10 +1,11 @@
+import CLinux
 public import Evidence
 import Glibc
 public import LinuxHost
 import Synchronization
 
 /// Connects to each watched endpoint once a second and closes again: the witness that says whether
-/// the port was open at the moment of an error.
+/// the port was open at the moment of an error. Asks each endpoint once whether it speaks TLS.
 ///
 /// Yields `.port` for each check, with the address and port it was made from, so that its flow is
 /// not taken for one of nginx's; and `.counters` (source `ports`) once a second. Its sockets belong
@@ -14,8 +15,16 @@ public final class PortProbe: Probe {
   private let host: String
   private let interval: TimeSpan
   private let timeout: TimeSpan
-  private let targets: Mutex<[Endpoint]>
+  private let wishes: Mutex<Wishes>
+  /// Becomes readable when there is a new wish.
+  private let wished: Int32
   private let thread = Mutex<ProbeThread?>(nil)
+
+  /// What the session wants of the prober's thread.
+  struct Wishes {
+    var targets: [Endpoint]
+    var hurried: [Endpoint] = []
+  }
 
   /// - Parameters:
   ///   - targets: what is probed.
@@ -26,18 +35,39 @@ public final class PortProbe: Probe {
     targets: some Sequence<Endpoint>, host: String = hostName(), interval: TimeSpan = .seconds(1),
     timeout: TimeSpan = .seconds(1)
   ) {
-    self.targets = Mutex(Self.unique(targets))
+    wishes = Mutex(Wishes(targets: Self.unique(targets)))
     self.host = host
     self.interval = max(interval, .milliseconds(10))
     self.timeout = max(timeout, .milliseconds(1))
+    wished = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
   }
 
-  deinit { stop() }
+  deinit {
+    stop()
+    close(wished)
+  }
 
   /// Replaces the targets, also while it runs; a check under way is still told.
   public func probe(_ targets: some Sequence<Endpoint>) {
     let new = Self.unique(targets)
-    self.targets.withLock { $0 = new }
+    wishes.withLock { $0.targets = new }
+    wake()
+  }
+
+  /// Something went wrong there: checks it at once, and ten times a second for the next five seconds.
+  /// One that is no target is left alone.
+  public func hurry(_ target: Endpoint) {
+    wishes.withLock { wishes in
+      if wishes.hurried.count < 1000, !wishes.hurried.contains(target) {
+        wishes.hurried.append(target)
+      }
+    }
+    wake()
+  }
+
+  private func wake() {
+    var one: UInt64 = 1
+    _ = write(wished, &one, 8)
   }
 
   /// Nothing needs privileges.
@@ -45,10 +75,25 @@ public final class PortProbe: Probe {
 
   /// - Throws: `ProbeError` when there can be no thread.
   public func start(_ sink: @escaping ObservationSink) throws {
-    let (host, interval, timeout) = (host, interval, timeout)
+    let (host, interval, timeout, wished) = (host, interval, timeout, wished)
     let started = try ProbeThread.start("upclose-ports") { [self] thread in
-      var rounds = ProbeRounds(host: host, interval: interval, timeout: timeout, sink: sink)
-      rounds.run(thread) { [self] in targets.withLock { $0 } }
+      do {
+        var schedule = try PortSchedule(
+          host: host, interval: interval, timeout: timeout, sink: sink)
+        schedule.run(thread, wished: wished) { [self] in
+          wishes.withLock { wishes in
+            defer { wishes.hurried = [] }
+            return wishes
+          }
+        }
+      } catch {
+        let spot = BlindSpot(
+          id: "ports", what: "the ports could not be probed: \(error)",
+          cost: "whether they were open at the time of an error is not known")
+        sink(
+          Observation(
+            host: host, time: TimeEstimate(exactly: currentTime()), fact: .blindSpot(spot)))
+      }
     }
     thread.withLock { $0 = started }
   }

@@ -40,23 +40,28 @@ func localEndpoint(_ descriptor: Int32) -> Endpoint? {
     }
   }
   guard result == 0 else { return nil }
-  return withUnsafeBytes(of: storage) { bytes in
-    switch Int32(storage.ss_family) {
-    case AF_INET:
-      let address = bytes.loadUnaligned(as: sockaddr_in.self)
-      guard address.sin_port != 0 else { return nil }
-      return Endpoint(
-        address: IPAddress(v4: UInt32(bigEndian: address.sin_addr.s_addr)),
-        port: UInt16(bigEndian: address.sin_port))
-    case AF_INET6:
-      let port = UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
-      guard port != 0 else { return nil }
-      return Endpoint(
-        address: IPAddress(
-          high: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
-          low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))),
-        port: port)
-    default: return nil
-    }
+  let own = withUnsafeBytes(of: storage) { endpoint(ofSocketAddress: $0) }
+  return own?.port == 0 ? nil : own
+}
+
+/// Reads a `sockaddr_in` or `sockaddr_in6`; nil for any other, or when it is cut short.
+func endpoint(ofSocketAddress bytes: UnsafeRawBufferPointer) -> Endpoint? {
+  guard bytes.count >= 2 else { return nil }
+  switch Int32(bytes.loadUnaligned(as: sa_family_t.self)) {
+  case AF_INET:
+    guard bytes.count >= 8 else { return nil }
+    let address = bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
+    let port = bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)
+    return Endpoint(
+      address: IPAddress(v4: UInt32(bigEndian: address)), port: UInt16(bigEndian: port))
+  case AF_INET6:
+    guard bytes.count >= 24 else { return nil }
+    let port = bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)
+    let high = bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
+    let low = bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
+    return Endpoint(
+      address: IPAddress(high: UInt64(bigEndian: high), low: UInt64(bigEndian: low)),
+      port: UInt16(bigEndian: port))
+  default: return nil
   }
 }

@@ -68,21 +68,8 @@ struct Case {
 struct Death {
   var pid: Int32
   var command: String
-  /// When it was said: the kernel's record, or the end itself.
   var time: TimeEstimate
   var how: How
-  /// When the process was gone, where that was seen: within milliseconds of its sockets' closing.
-  var end: TimeEstimate?
-
-  /// How far a close is from it. A record alone comes before the end, by as long as memory takes to
-  /// be given back or a core to be written: up to three seconds.
-  func gap(to moment: TimeEstimate) -> TimeSpan {
-    if let end { return end.distance(to: moment) }
-    let reach = TimeEstimate(
-      best: time.best, earliest: time.earliest - .milliseconds(100),
-      latest: time.latest + .seconds(3))
-    return reach.distance(to: moment)
-  }
 
   enum How {
     case oom(OOMKill)

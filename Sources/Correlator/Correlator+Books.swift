@@ -48,9 +48,33 @@ extension Correlator {
       Endpoint(upstream).flatMap { tallies[$0]?.idleTimeout }
     }
     return Summary(
-      started: started, ended: ended, incidents: standing.all, findings: found,
+      started: started, ended: ended, incidents: standing.all,
+      findings: found + risks(except: found),
       upstreams: upstreams,
       books: books, blindSpots: blindSpots + derivedBlindSpots(upstreams))
+  }
+
+  /// What will fail sooner or later, though it has not yet: a backend that closes idle connections
+  /// before nginx lets go of them.
+  private func risks(except found: [Finding]) -> [Finding] {
+    var risks: [Finding] = []
+    for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key }) {
+      guard let timeout = tally.idleTimeout, timeout.count >= 5,
+        let group = groupOf[.tcp(endpoint)],
+        group.keepalive != nil, let kept = group.keepaliveTimeout, kept >= timeout.value,
+        !found.contains(where: {
+          $0.upstream == endpoint.description && $0.cause == .staleKeepalive
+        }), let started, let ended
+      else { continue }
+      risks.append(
+        Finding(
+          cause: .staleKeepalive, upstream: endpoint.description, errors: 0,
+          ofErrors: tally.statistics.errors, first: started, last: ended,
+          text: "closes idle connections after \(timeout.value) (n=\(timeout.count), spread "
+            + "\(timeout.spread)); nginx keeps them \(kept): a request sent at that moment is lost",
+          fix: StaleKeepalive.fix(timeout: timeout.value, group: group), idleTimeout: timeout))
+    }
+    return risks
   }
 
   /// A capture may hold connections of others; an upstream is one that nginx names or we probe. When

@@ -54,7 +54,10 @@ extension Correlator {
     c.watchedKernel = host.watchedKernel
     c.watchedProcesses = host.watchedProcesses
     c.watchedPackets = watchedPackets
-    c.deaths = host.deaths(near: c.moment)
+    if let close { c.owners = host.owners(of: close.flow) }
+    c.deaths = host.deaths(
+      near: c.moment, owners: c.owners,
+      start: close.flatMap { $0.sawStart ? $0.firstPacket : nil })
     if let endpoint = line.upstream?.endpoint {
       c.backends = host.backends(of: endpoint)
       c.checks = tallies[endpoint]?.checks(around: error.time) ?? PortChecks()
@@ -66,7 +69,6 @@ extension Correlator {
         c.deaths = [death]
       }
     }
-    if let close { c.owners = host.owners(of: close.flow) }
     c.disabling = error.disabling
     return c
   }

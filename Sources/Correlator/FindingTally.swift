@@ -17,6 +17,8 @@ struct FindingTally {
     var first: Timestamp
     var last: Timestamp
     var example: Case
+    /// Idle time before each close, of the stale races; a sample.
+    var idle: [TimeSpan] = []
   }
 
   mutating func add(_ incident: Incident, _ example: Case) {
@@ -27,6 +29,11 @@ struct FindingTally {
     group.first = min(group.first, time)
     group.last = max(group.last, time)
     group.example = example
+    if key.cause == .staleKeepalive, let idle = incident.close?.idleBeforeClose,
+      group.idle.count < 10_000
+    {
+      group.idle.append(idle)
+    }
     groups[key] = group
   }
 
@@ -57,9 +64,18 @@ struct FindingTally {
       return Finding(
         cause: key.cause, upstream: key.upstream, errors: group.count,
         ofErrors: errors[key.upstream] ?? group.count, first: group.first, last: group.last,
-        text: sentence(key.cause, example), fix: rule?.fix(example),
+        text: sentence(key.cause, example) + prevented(group, timeout), fix: rule?.fix(example),
         idleTimeout: key.cause == .staleKeepalive ? timeout : nil)
     }
+  }
+
+  /// What the advised value would have done, had it been set: nginx lets go of a connection before
+  /// the backend does, so a close after a longer idle time finds no request in flight.
+  private func prevented(_ group: Group, _ timeout: Estimate?) -> String {
+    guard let timeout, !group.idle.isEmpty else { return "" }
+    let value = StaleKeepalive.shorter(than: timeout.value)
+    let count = group.idle.count { $0 > value }
+    return "; the value below would have prevented \(count) of \(group.idle.count)"
   }
 
   private func sentence(_ cause: CauseID, _ example: Case) -> String {

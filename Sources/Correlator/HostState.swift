@@ -31,15 +31,9 @@ struct HostState {
     watchedKernel = true
     switch event.kind {
     case .oomKill(let kill):
-      add(
-        Death(
-          pid: kill.pid, command: kill.command, time: time, how: .oom(kill),
-          end: knownEnd(of: kill.pid, near: time)))
+      add(Death(pid: kill.pid, command: kill.command, time: time, how: .oom(kill)))
     case .fault(let fault):
-      add(
-        Death(
-          pid: fault.pid, command: fault.command, time: time, how: .fault(fault),
-          end: knownEnd(of: fault.pid, near: time)))
+      add(Death(pid: fault.pid, command: fault.command, time: time, how: .fault(fault)))
     case .network, .other: break
     }
   }
@@ -85,15 +79,7 @@ struct HostState {
       if let signal = exit.signal { .signal(signal) } else if let code = exit.code {
         .code(code)
       } else { .gone }
-    // The kernel's record of the same death gets its end from here.
-    for index in deaths.indices.suffix(200)
-    where deaths[index].pid == exit.process.pid && deaths[index].end == nil
-      && deaths[index].time.distance(to: time) < .seconds(30)
-    {
-      deaths[index].end = time
-    }
-    add(
-      Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how, end: time))
+    add(Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how))
   }
 
   /// The kernel's log is read, whether or not it says anything.
@@ -124,20 +110,46 @@ struct HostState {
     return all.values.sorted { $0.pid < $1.pid }
   }
 
-  /// Deaths that may explain a close at that moment. A dying process closes its sockets before its
-  /// end is told; half a second later is another story.
-  func deaths(near moment: TimeEstimate) -> [Death] {
-    deaths.filter { $0.gap(to: moment) <= .milliseconds(500) }
+  /// Deaths that may explain a close at that moment.
+  ///
+  /// The kernel closes the sockets of a process before it tells that the process has ended, so an
+  /// end that came before the close, or before the connection began, is somebody else's. What the
+  /// kernel's log says comes sooner: the core is written first, and until then the process is there.
+  /// - Parameters:
+  ///   - owners: who held the connection; that one of them died is never a coincidence, and a large
+  ///     process takes its time.
+  ///   - start: when the connection began; nil when that was not seen.
+  func deaths(
+    near moment: TimeEstimate, owners: [ProcessIdentity], start: Timestamp?
+  ) -> [Death] {
+    let near = deaths.filter {
+      $0.time.earliest - .milliseconds(100) <= moment.latest
+        && moment.earliest <= $0.time.latest + Self.dying
+    }
+    return near.filter { death in
+      if owners.contains(where: { $0.pid == death.pid }) { return true }
+      var end = death.time.latest
+      if death.isKernelsWord {
+        guard let exit = near.last(where: { $0.pid == death.pid && !$0.isKernelsWord })
+        else { return true }
+        end = exit.time.latest
+      }
+      return moment.earliest <= end + .milliseconds(200) && start.map { $0 <= end } ?? true
+    }
   }
 
   /// How many processes behind an endpoint ended within half a second of a moment.
   func endings(behind endpoint: Endpoint, around moment: TimeEstimate) -> Int {
     let pids = Set(backends(of: endpoint).map(\.pid))
     let ended = deaths.filter {
-      pids.contains($0.pid) && ($0.end ?? $0.time).distance(to: moment) <= .milliseconds(500)
+      pids.contains($0.pid) && !$0.isKernelsWord
+        && $0.time.distance(to: moment) <= .milliseconds(500)
     }
     return Set(ended.map(\.pid)).count
   }
+
+  /// From the kernel's word to the end of the process.
+  private static let dying = TimeSpan.seconds(3)
 
   /// The last death of a process behind an endpoint before a moment.
   func lastDeath(behind endpoint: Endpoint, before moment: Timestamp) -> Death? {
@@ -152,13 +164,6 @@ struct HostState {
           || $0.sighting.local.address.isUnspecified)
         && ($0.time - moment).magnitude < .seconds(10)
     }?.sighting
-  }
-
-  /// The end of a process that was told before the kernel's record was read.
-  private func knownEnd(of pid: Int32, near time: TimeEstimate) -> TimeEstimate? {
-    deaths.suffix(200).last {
-      $0.pid == pid && $0.end != nil && $0.time.distance(to: time) < .seconds(30)
-    }?.end
   }
 
   // MARK: Bounds

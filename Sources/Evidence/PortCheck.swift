@@ -2,22 +2,25 @@
 public struct PortCheck: Hashable, Codable, Sendable {
   public var target: Endpoint
   public var outcome: Outcome
-  /// SYN to SYN-ACK, for `open`.
+  /// SYN to SYN-ACK, where there was one.
   public var connectTime: TimeSpan?
-  /// The errno's text, for all but `open`.
+  /// What said no, and how, for all but `open`.
   public var reason: String?
   /// The address and port from which it was made: this flow needs no explanation.
   public var source: Endpoint?
+  /// Whether a TLS ClientHello was answered in TLS; nil: not asked, or no answer that decides it.
+  public var speaksTLS: Bool?
 
   public init(
     target: Endpoint, outcome: Outcome, connectTime: TimeSpan? = nil, reason: String? = nil,
-    source: Endpoint? = nil
+    source: Endpoint? = nil, speaksTLS: Bool? = nil
   ) {
     self.target = target
     self.outcome = outcome
     self.connectTime = connectTime
     self.reason = reason
     self.source = source
+    self.speaksTLS = speaksTLS
   }
 
   public enum Outcome: String, Hashable, Codable, Sendable, CaseIterable {

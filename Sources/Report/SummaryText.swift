@@ -28,7 +28,9 @@ public struct SummaryText: Sendable {
     }
     var lines = [style.bold("Findings")]
     for (index, finding) in summary.findings.enumerated() {
-      let count = "\(finding.errors) of \(finding.ofErrors) errors"
+      let count =
+        finding.errors == 0
+        ? "no error by it yet" : "\(finding.errors) of \(finding.ofErrors) errors"
       lines.append(
         "\(index + 1). \(finding.upstream): \(style.bold(finding.cause.rawValue)), \(count)")
       lines.append(wrapped("\(finding.text)", indent: "   "))

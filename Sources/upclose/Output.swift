@@ -41,8 +41,10 @@ final class Output {
     return Int(size.ws_col)
   }
 
-  func write(_ text: String) {
-    buffer += text.utf8
+  func write(_ text: String) { write(text.utf8) }
+
+  func write(_ text: some Sequence<UInt8>) {
+    buffer += text
     if buffer.count > 64 << 10 { flush() }
   }
 

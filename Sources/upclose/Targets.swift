@@ -44,7 +44,7 @@ struct Targets {
   }
 
   /// The asked one; else all in our own network namespace; else all of the one other namespace.
-  private static func choose(_ candidates: [FoundNginx], _ pid: Int32?) throws -> [FoundNginx] {
+  static func choose(_ candidates: [FoundNginx], _ pid: Int32?) throws -> [FoundNginx] {
     if let pid {
       if let chosen = candidates.first(where: { $0.master == pid || $0.workers.contains(pid) }) {
         return [chosen]
@@ -67,7 +67,7 @@ struct Targets {
     candidates.map { "\($0.master) (\($0.configurationPath))" }.joined(separator: ", ")
   }
 
-  private static func enterNamespace(of found: [FoundNginx]) throws {
+  static func enterNamespace(of found: [FoundNginx]) throws {
     guard let nginx = found.first, nginx.isInOtherNetworkNamespace else { return }
     let path = "/proc/\(nginx.master)/ns/net"
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)

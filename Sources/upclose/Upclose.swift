@@ -13,13 +13,14 @@ struct Upclose: ParsableCommand {
         upclose attach --duration 5m   the same for five minutes
         upclose replay --pcap F --error-log F   the same from files, without root
         upclose connections F          every TCP connection of a capture
+        upclose sweep HOST:PORT ...    whether ports are open, once or periodically
 
       Exit codes: 0 nothing wrong was found; 1 upstream errors were found; 2 it could not do its \
       work; 64 wrong usage.
       """,
     version: "upclose 0.1.0",
     subcommands: [
-      AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, AuditCommand.self,
-      DemoCommand.self,
+      AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, SweepCommand.self,
+      AuditCommand.self, DemoCommand.self,
     ])
 }

@@ -78,8 +78,13 @@ final class Watch {
     }
   }
 
-  /// Follows a reload: the new upstreams are captured, looked up and probed.
+  /// Follows a reload: the new upstreams are captured, looked up and probed. After an error its
+  /// upstream is probed more often.
   func follow(_ observation: Observation) {
+    if case .nginxLine(let line) = observation.fact, line.message.isUpstreamFailure {
+      if let endpoint = line.upstream?.endpoint { ports?.hurry(endpoint) }
+      return
+    }
     guard case .nginx(let instance) = observation.fact else { return }
     let peers = instance.upstreams.flatMap(\.servers).flatMap(\.peers)
     endpointsOf[instance.master ?? 0] = peers.compactMap(\.endpoint)

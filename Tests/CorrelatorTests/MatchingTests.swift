@@ -124,9 +124,22 @@ import Testing
     #expect(story.given.map { $0.close != nil } == [true])
   }
 
-  @Test func `healthy idle closes give no incident, no finding and no unexplained close`() {
+  @Test func `a backend that closes before nginx lets go is a finding before the first error`() {
     var story = Story()
     story.nginx()
+    for index in 0..<6 {
+      story.idleClose(Story.a, at: Double(index) * 100 + 100, idle: .milliseconds(5000))
+    }
+    let summary = story.finish()
+    #expect(story.given.isEmpty)
+    #expect(summary.findings.map(\.cause) == [.staleKeepalive])
+    #expect(summary.findings.map(\.errors) == [0])
+    #expect(summary.findings.map(\.fix?.value) == ["4s"])
+  }
+
+  @Test func `healthy idle closes give no incident, no finding and no unexplained close`() {
+    var story = Story()
+    story.nginx(keepaliveTimeout: .seconds(4))
     story.watchAll()
     for index in 0..<500 {
       story.idleClose(Story.a, at: Double(index) * 100 + 100, idle: .milliseconds(5000))

@@ -35,7 +35,9 @@ struct Story {
   }
 
   /// nginx with an upstream "pair" of both backends.
-  mutating func nginx(workers: [Int32] = [100], hasZone: Bool = false) {
+  mutating func nginx(
+    workers: [Int32] = [100], hasZone: Bool = false, keepaliveTimeout: TimeSpan = .seconds(60)
+  ) {
     let servers = [Self.a, Self.b].map {
       UpstreamServer(name: "\($0)", peers: [.tcp($0)])
     }
@@ -46,7 +48,7 @@ struct Story {
           configurationPath: "/etc/nginx/nginx.conf",
           upstreams: [
             UpstreamGroup(
-              name: "pair", servers: servers, keepalive: 16, keepaliveTimeout: .seconds(60),
+              name: "pair", servers: servers, keepalive: 16, keepaliveTimeout: keepaliveTimeout,
               hasZone: hasZone, location: "/etc/nginx/nginx.conf:12")
           ])), at: 0)
   }

@@ -124,7 +124,7 @@ final class Bound {
     try running([bound.endpoint]) { _, collector in
       let check = try #require(collector.check(of: bound.endpoint))
       #expect(check.outcome == .refused)
-      #expect(check.reason == "Connection refused")
+      #expect(check.reason == "connection refused")
       #expect(check.connectTime == nil)
       #expect(check.source?.address == bound.endpoint.address)
       bound.listen()
@@ -146,7 +146,7 @@ final class Bound {
     try running([listener.endpoint], timeout: .milliseconds(200)) { _, collector in
       let check = try #require(collector.check(of: listener.endpoint))
       #expect(check.outcome == .timeout)
-      #expect(check.reason == "no answer in 200 ms")
+      #expect(check.reason == "no answer to the SYN in 200 ms")
       #expect(check.connectTime == nil)
     }
   }
@@ -163,6 +163,41 @@ final class Bound {
       _ = collector.check(of: second.endpoint, after: count + 1)
       #expect(collector.checks.dropFirst(count).allSatisfy { $0.target == second.endpoint })
     }
+  }
+
+  @Test func `each open port is asked once whether it speaks TLS`() throws {
+    let listener = try #require(Bound())
+    listener.listen()
+    let server = try ProbeThread.start("test-plain") { [descriptor = listener.descriptor] thread in
+      let answer = Array("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".utf8)
+      while !thread.waitReadable([descriptor], milliseconds: 20_000).isEmpty, !thread.shouldStop {
+        let accepted = accept(descriptor, nil, nil)
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        if recv(accepted, &buffer, buffer.count, 0) > 0 { _ = write(accepted, answer, answer.count) }
+        close(accepted)
+      }
+    }
+    defer { server.stop() }
+    try running([listener.endpoint]) { _, collector in
+      for _ in 0..<3000 where collector.checks.count < 6 { usleep(10_000) }
+      let answers = collector.checks.compactMap(\.speaksTLS)
+      #expect(answers == [false])
+      #expect(collector.checks.allSatisfy { $0.outcome == .open && $0.source != nil })
+    }
+  }
+
+  @Test func `after an error it looks at once, and more often`() throws {
+    let bound = try #require(Bound())
+    let probe = PortProbe(targets: [bound.endpoint], interval: .seconds(3600))
+    let collector = Collector()
+    try probe.start(collector.sink)
+    defer { probe.stop() }
+    #expect(collector.check(of: bound.endpoint) != nil)
+    usleep(100_000)
+    #expect(collector.checks.count == 1)
+    probe.hurry(bound.endpoint)
+    for _ in 0..<3000 where collector.checks.count < 5 { usleep(10_000) }
+    #expect(collector.checks.count >= 5)
   }
 
   @Test func `what was checked is counted`() throws {
@@ -215,16 +250,17 @@ struct PortNamespaceTests {
     defer { probe.stop() }
     let noRoute = try #require(collector.check(of: Self.noRoute))
     #expect(noRoute.outcome == .unreachable)
-    #expect(noRoute.reason == "Network is unreachable")
+    #expect(noRoute.reason == "this host has no route to it (Network is unreachable)")
     let prohibited = try #require(collector.check(of: Self.prohibited))
     #expect(prohibited.outcome == .unreachable)
-    #expect(prohibited.reason == "Permission denied")
+    #expect(prohibited.reason == "a route of this host prohibits it (Permission denied)")
     let noNeighbour = try #require(collector.check(of: Self.noNeighbour))
     #expect(noNeighbour.outcome == .unreachable)
-    #expect(noNeighbour.reason == "No route to host")
+    #expect(noNeighbour.reason
+        == "host unreachable: no answer to ARP (ICMP 3/1 from this host)")
     let silent = try #require(collector.check(of: Self.silent))
     #expect(silent.outcome == .timeout)
-    #expect(silent.reason == "no answer in 4.00 s")
+    #expect(silent.reason?.hasPrefix("no answer to ") == true)
     #expect(silent.source?.address == IPAddress(v4: 0x0a66_0001))
   }
 }

@@ -7,16 +7,18 @@ struct Crash: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     c.weighDeaths(
-      source: "kernel", watched: c.watchedKernel, missing: "no segfault or trap in the kernel log"
-    ) { death in
-      switch death.how {
-      case .fault(let fault):
-        return "\(fault.name) in pid \(fault.pid) (\(fault.command))"
-          + (fault.image.map { ", in \($0)" } ?? "")
-      case .signal(let signal) where Self.fatal.contains(signal):
-        return "pid \(death.pid) (\(death.command)) died of \(signalName(signal))"
-      default: return nil
-      }
+      source: "kernel", watched: c.watchedKernel, missing: "no segfault or trap in the kernel log",
+      words: words)
+  }
+
+  private func words(_ death: Death) -> String? {
+    switch death.how {
+    case .fault(let fault):
+      "\(fault.name) in pid \(fault.pid) (\(fault.command))"
+        + (fault.image.map { ", in \($0)" } ?? "")
+    case .signal(let signal) where Self.fatal.contains(signal):
+      "pid \(death.pid) (\(death.command)) died of \(signalName(signal))"
+    default: nil
     }
   }
 
@@ -28,8 +30,8 @@ struct Crash: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    let death = c.nearestDeath { Self.isCrash($0) }?.death
-    switch death?.how {
+    guard let death = c.likeliestDeath(words)?.death else { return nil }
+    switch death.how {
     case .fault(let fault):
       return Fix(
         text: "\(fault.command) crashes (\(fault.name)"
@@ -37,18 +39,9 @@ struct Crash: CauseRule {
           + "): keep its core (coredumpctl, ulimit -c unlimited) and fix the program")
     case .signal(let signal):
       return Fix(
-        text:
-          "\(death?.command ?? "it") died of \(signalName(signal)): keep its core (coredumpctl) "
-          + "and fix the program")
+        text: "\(death.command) died of \(signalName(signal)): keep its core (coredumpctl) and "
+          + "fix the program")
     default: return nil
-    }
-  }
-
-  private static func isCrash(_ death: Death) -> Bool {
-    switch death.how {
-    case .fault: true
-    case .signal(let signal): fatal.contains(signal)
-    default: false
     }
   }
 }

@@ -12,45 +12,54 @@ extension Case {
     words: (Death) -> String?
   ) -> [EvidenceItem] {
     guard couldBeADeath else { return [] }
-    if let (death, decibans) = nearestDeath(where: { words($0) != nil }), let text = words(death) {
-      let bearing =
-        switch relation(to: death.pid) {
-        case .owner: "it owned this connection"
-        case .backend: "it served this port"
-        case .stranger: "not known to serve this port"
-        case .unknown: "whether it served this port was not seen"
-        }
+    if let found = likeliestDeath(words) {
       return [
-        EvidenceItem(source, "\(text); \(bearing)", decibans: decibans, time: death.time.best)
+        EvidenceItem(
+          source, found.text, decibans: found.decibans, time: found.death.time.best)
       ]
     }
     // Looked for and not there: the kernel does not kill in silence.
     return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
   }
 
-  /// The death that bears most on the close, of those that are asked for, and its weight.
-  func nearestDeath(where isMeant: (Death) -> Bool) -> (death: Death, decibans: Double)? {
-    var best: (death: Death, decibans: Double)?
-    // The kernel's own words say more than the wait status that followed from them.
-    for death in deaths.sorted(by: { $0.isKernelsWord && !$1.isKernelsWord }) where isMeant(death) {
-      let decibans = weight(of: death)
-      if best.map({ decibans > $0.decibans }) ?? true { best = (death, decibans) }
+  /// The death that bears most on the close, of those that have words: the evidence names it, and so
+  /// must the fix.
+  func likeliestDeath(
+    _ words: (Death) -> String?
+  ) -> (death: Death, text: String, decibans: Double)? {
+    var best: (death: Death, text: String, decibans: Double)?
+    for death in nearestDeaths {
+      guard let text = words(death) else { continue }
+      let (bearing, decibans): (String, Double) =
+        switch relation(to: death.pid) {
+        // The owner of the flow died and the flow closed: hardly ever a coincidence.
+        case .owner: ("it owned this connection", 45)
+        // A worker behind the same port; which of them owned the flow was not seen in time.
+        case .backend: ("it served this port", 30)
+        // Some process on the same host: a coincidence is likely, a proof it is not.
+        case .stranger: ("not known to serve this port", 3)
+        case .unknown: ("whether it served this port was not seen", strangerWeight(death))
+        }
+      if best.map({ decibans > $0.decibans }) ?? true {
+        best = (death, "\(text); \(bearing)", decibans)
+      }
     }
     return best
   }
 
-  private func weight(of death: Death) -> Double {
-    // A close that is not within the blink of an end that was seen is probably another's.
-    let lateness = death.end != nil && death.gap(to: moment) > .milliseconds(60) ? -14.0 : 0
-    return switch relation(to: death.pid) {
-    // The owner of the flow died and the flow closed: hardly ever a coincidence.
-    case .owner: 45 + lateness
-    // A worker behind the same port; which of them owned the flow was not seen in time.
-    case .backend: 30 + lateness
-    // Some process on the same host: a coincidence is likely, a proof it is not.
-    case .stranger: 3
-    case .unknown: strangerWeight(death)
+  /// The nearest process first; of one process the kernel's own words before the wait status that
+  /// followed from them.
+  private var nearestDeaths: [Death] {
+    var distances: [Int32: TimeSpan] = [:]
+    for death in deaths {
+      let distance = death.time.distance(to: moment)
+      distances[death.pid] = min(distances[death.pid] ?? distance, distance)
     }
+    func rank(_ offset: Int, _ death: Death) -> (TimeSpan, Int, Int) {
+      (distances[death.pid] ?? .zero, death.isKernelsWord ? 0 : 1, offset)
+    }
+    return deaths.enumerated()
+      .sorted { rank($0.offset, $0.element) < rank($1.offset, $1.element) }.map(\.element)
   }
 
   /// From files: such deaths are rare, and this one falls into the close's own seconds; the more of

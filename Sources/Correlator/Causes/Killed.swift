@@ -7,13 +7,11 @@ struct Killed: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     var items = c.weighDeaths(
-      source: "processes", watched: c.watchedProcesses, missing: "no process of it was killed"
-    ) { death in
-      guard case .signal(let signal) = death.how, Self.signals.contains(signal) else { return nil }
-      return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
-    }
+      source: "processes", watched: c.watchedProcesses, missing: "no process of it was killed",
+      words: words)
+    let victim = c.likeliestDeath(words)?.death.pid
     let killedByOOM = c.deaths.contains { death in
-      if case .oom = death.how { c.relation(to: death.pid) != .stranger } else { false }
+      if case .oom = death.how { death.pid == victim } else { false }
     }
     if killedByOOM, !items.isEmpty {
       // The same SIGKILL, with its author known.
@@ -21,6 +19,11 @@ struct Killed: CauseRule {
         EvidenceItem("kernel", "the signal was the OOM killer's", decibans: -50))
     }
     return items
+  }
+
+  private func words(_ death: Death) -> String? {
+    guard case .signal(let signal) = death.how, Self.signals.contains(signal) else { return nil }
+    return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
   }
 
   private static let signals: Set<Int32> = [1, 2, 3, 9, 13, 14, 15]

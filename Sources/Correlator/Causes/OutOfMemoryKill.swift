@@ -7,11 +7,13 @@ struct OutOfMemoryKill: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     c.weighDeaths(
-      source: "kernel", watched: c.watchedKernel, missing: "no OOM kill in the kernel log"
-    ) { death in
-      guard case .oom(let kill) = death.how else { return nil }
-      return "the OOM killer killed pid \(kill.pid) (\(kill.command))" + detail(kill)
-    }
+      source: "kernel", watched: c.watchedKernel, missing: "no OOM kill in the kernel log",
+      words: words)
+  }
+
+  private func words(_ death: Death) -> String? {
+    guard case .oom(let kill) = death.how else { return nil }
+    return "the OOM killer killed pid \(kill.pid) (\(kill.command))" + detail(kill)
   }
 
   private func detail(_ kill: OOMKill) -> String {
@@ -27,8 +29,9 @@ struct OutOfMemoryKill: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    let death = c.nearestDeath { if case .oom = $0.how { true } else { false } }?.death
-    guard case .oom(let kill) = death?.how else { return nil }
+    guard let death = c.likeliestDeath(words)?.death, case .oom(let kill) = death.how else {
+      return nil
+    }
     let limit = kill.limitBytes.map { " of \(byteText($0))" } ?? ""
     let place = kill.isMemoryCgroup == false ? "the host's memory" : "its memory limit\(limit)"
     return Fix(

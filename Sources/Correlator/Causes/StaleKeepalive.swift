@@ -71,29 +71,37 @@ struct StaleKeepalive: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    let place = c.group.map(placeName)
-    guard let timeout = c.idleTimeout?.value ?? c.close?.idleBeforeClose,
-      timeout > .milliseconds(200)
-    else {
+    Self.fix(timeout: c.idleTimeout?.value ?? c.close?.idleBeforeClose, group: c.group)
+  }
+
+  /// - Parameter timeout: after which the backend closes an idle connection.
+  static func fix(timeout: TimeSpan?, group: UpstreamGroup?) -> Fix {
+    let place = group.map(placeName)
+    guard let timeout, timeout > .milliseconds(200) else {
       return Fix(
         directive: "keepalive_timeout", place: place,
         text:
           "keep idle connections for less time than the backend does; its limit was not seen yet")
     }
-    let value = shorter(than: timeout)
-    let kept = c.group?.keepaliveTimeout.map { "; nginx keeps them \($0)" } ?? ""
     return Fix(
-      directive: "keepalive_timeout", value: value, place: place,
-      text: "the backend closes idle connections after \(timeout)\(kept): nginx must let go first "
-        + "(or raise the backend's limit above nginx's)",
+      directive: "keepalive_timeout", value: nginxTime(shorter(than: timeout)), place: place,
+      text:
+        "nginx must let go of idle connections before the backend does (after \(timeout)), or the "
+        + "backend's limit must be raised above nginx's",
       tradeOff: "a few more new connections; a POST that was in flight may still be lost once")
   }
 
   /// A value below the backend's limit: a second less, or a fifth less where that is not enough room.
-  private func shorter(than timeout: TimeSpan) -> String {
+  static func shorter(than timeout: TimeSpan) -> TimeSpan {
     let milliseconds = timeout.nanoseconds / 1_000_000
-    let value = milliseconds >= 5000 ? (milliseconds - 1000) / 1000 * 1000 : milliseconds * 4 / 5
-    return value % 1000 == 0 ? "\(value / 1000)s" : "\(value / 100 * 100)ms"
+    return .milliseconds(
+      milliseconds >= 5000 ? (milliseconds - 1000) / 1000 * 1000 : milliseconds * 4 / 5 / 100 * 100)
+  }
+
+  /// As nginx reads it: `4s`, `1600ms`.
+  private static func nginxTime(_ span: TimeSpan) -> String {
+    let milliseconds = span.nanoseconds / 1_000_000
+    return milliseconds % 1000 == 0 ? "\(milliseconds / 1000)s" : "\(milliseconds)ms"
   }
 }
 
