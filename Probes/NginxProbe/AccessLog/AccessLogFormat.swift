@@ -101,6 +101,20 @@ extension AccessLogFormat {
       '$sent_http_content_length $body_bytes_sent $request_length $request_time "$request"';
     """
 
+  /// The same, parsed.
+  public static let recommended: AccessLogFormat = {
+    let text = recommendedDirective.split(separator: "'").enumerated()
+      .compactMap { $0.offset % 2 == 1 ? $0.element : nil }.joined()
+    return AccessLogFormat(name: "upclose", text)
+  }()
+
+  /// nginx's own format with the lists of tries behind it, as many tutorials have it.
+  public static let upstreamLists = AccessLogFormat(
+    name: "combined with upstream",
+    "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent "
+      + "\"$http_referer\" \"$http_user_agent\" \"$upstream_addr\" \"$upstream_status\" "
+      + "\"$upstream_response_time\"")
+
   /// What the fields are for, those that matter most first.
   static let wanted: [(variable: String, use: String)] = [
     ("$upstream_addr", "which backends were tried"),
