@@ -6,7 +6,8 @@ struct ClosedWithoutResponse: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
-      !close.requestAfterFIN || c.isReused == false, close.phase != .connecting, close.phase != .tlsHandshake
+      !close.requestAfterFIN || c.isReused == false,
+      close.phase != .connecting, close.phase != .tlsHandshake
     else { return [] }
     var items: [EvidenceItem] = []
     switch close.manner {
