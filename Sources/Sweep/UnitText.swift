@@ -9,7 +9,8 @@ public enum UnitText {
     program: String, arguments: [String], every: Double, writable: [String] = []
   ) -> String {
     let command = ([program] + arguments).map(quoted).joined(separator: " ")
-    let paths = writable.isEmpty
+    let paths =
+      writable.isEmpty
       ? "" : "ReadWritePaths=\(writable.map(quoted).joined(separator: " "))\n"
     let interval = every == every.rounded() ? "\(Int(every))" : "\(every)"
     return """

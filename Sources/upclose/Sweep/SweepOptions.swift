@@ -115,7 +115,9 @@ struct RepeatingOptions: ParsableArguments {
 
   func validate() throws {
     if let count, count < 1 { throw ValidationError("--count must be 1 or more.") }
-    guard rise >= 1, fall >= 1 else { throw ValidationError("--rise and --fall must be 1 or more.") }
+    guard rise >= 1, fall >= 1 else {
+      throw ValidationError("--rise and --fall must be 1 or more.")
+    }
     if count != nil, count != 1, every == nil {
       throw ValidationError("--count goes with --every.")
     }

@@ -154,9 +154,9 @@ final class SweepPrinter {
       let unanswered = bad - outcomes.reduce(0) { $1.key == .open ? $0 : $0 + $1.value }
       if unanswered > 0 { parts.append("\(unanswered) open without a good answer") }
     }
-    let what = runner.roundsDone > 1 ? "checks" : "targets"
     let total = outcomes.values.reduce(0, +)
-    return "\(total) \(what): " + parts.joined(separator: ", ")
+    return SweepText.count(total, runner.roundsDone > 1 ? "check" : "target") + ": "
+      + parts.joined(separator: ", ")
       + (runner.roundsDone == 1 ? " in \(runner.lastRound)" : "")
   }
 

@@ -59,7 +59,8 @@ final class SweepRunner {
     let targets = directory.targets
     guard isTold, !targets.isEmpty else {
       throw ProbeError(
-        doing: "sweep", reason: isTold ? "there is no target" : "told to end while looking up names")
+        doing: "sweep", reason: isTold ? "there is no target" : "told to end while looking up names"
+      )
     }
     book = TargetBook(
       keepsHistories: command.repeating.isPeriodic || command.textfile != nil
@@ -218,7 +219,7 @@ final class SweepRunner {
       })
     guard !open.isEmpty, !command.output.quiet else { return }
     complain(
-      "measuring the keepalive of \(open.count) targets: up to "
+      "measuring the keepalive of \(SweepText.count(open.count, "target")): up to "
         + "\(command.asking.keepaliveRequests) requests, then up to "
         + "\(command.asking.keepaliveIdle.span) idle")
   }

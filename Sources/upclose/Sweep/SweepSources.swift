@@ -80,10 +80,13 @@ struct SweepSources {
   /// The upstream servers of the running configuration, names looked up; may take its time.
   func upstreams() -> [UpstreamOfNginx] {
     nginx.flatMap { found -> [UpstreamOfNginx] in
-      let running = found.isRunning ? found : NginxDiscovery().find().first {
-        $0.configurationPath == found.configurationPath
-          && $0.networkNamespace == found.networkNamespace
-      }
+      let running =
+        found.isRunning
+        ? found
+        : NginxDiscovery().find().first {
+          $0.configurationPath == found.configurationPath
+            && $0.networkNamespace == found.networkNamespace
+        }
       guard let loaded = try? running?.load() else { return [] }
       return loaded.instance.upstreams.flatMap { group in
         group.servers.flatMap { server in

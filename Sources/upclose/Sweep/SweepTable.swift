@@ -59,9 +59,11 @@ struct SweepTable {
     var lines = [
       Line(
         isDown: nil,
-        text: "\(ranked.count - down) up, \(down) down after \(runner.roundsDone) rounds; the last "
-          + "took \(runner.lastRound) (Ctrl-C ends)"),
-      Line(isDown: nil, text: row(["", "TARGET", "LAST", "P50", "P99", "GOOD", "FLAPS", ""], width)),
+        text:
+          "\(ranked.count - down) up, \(down) down after \(SweepText.count(runner.roundsDone, "round")); "
+          + "the last took \(runner.lastRound) (Ctrl-C ends)"),
+      Line(
+        isDown: nil, text: row(["", "TARGET", "LAST", "P50", "P99", "GOOD", "FLAPS", ""], width)),
     ]
     for entry in ranked.prefix(rows - 3) {
       lines.append(Line(isDown: entry.history.isDown, text: row(cells(entry), width)))
