@@ -24,6 +24,7 @@ final class SweepPrinter {
   private var showsOpen = true
   /// Buffered, since a sweep may have 100,000 checks.
   private var bytes: [UInt8] = []
+  private var lastFlush: Int64 = 0
   private var checkLine: CheckLine
   private let asking: AskingOptions
 
@@ -166,7 +167,15 @@ final class SweepPrinter {
     if bytes.count > 32 << 10 { flush() }
   }
 
+  /// Who reads along need not wait for the end of a round.
+  func flushWhatWaits() {
+    let now = monotonicNow()
+    guard !bytes.isEmpty, now - lastFlush > 50_000_000 else { return }
+    flush()
+  }
+
   private func flush() {
+    lastFlush = monotonicNow()
     output.write(bytes)
     bytes.removeAll(keepingCapacity: true)
     output.flush()

@@ -160,6 +160,7 @@ final class SweepRunner {
     guard !results.isEmpty else { return }
     clockOffset = currentTime().nanoseconds - monotonicNow()
     for result in results { take(result) }
+    printer.flushWhatWaits()
   }
 
   private func take(_ result: ConnectEngine.Result) {
