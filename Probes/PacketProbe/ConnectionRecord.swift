@@ -144,6 +144,8 @@ struct Record: BitwiseCopyable {
     static let longHistory = Self(rawValue: 512)
     /// A FIN or RST was seen.
     static let closing = Self(rawValue: 1024)
+    /// Packets of it were not captured on purpose (`Tracker+Light`).
+    static let light = Self(rawValue: 0x8000)
   }
 }
 

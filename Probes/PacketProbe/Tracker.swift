@@ -23,6 +23,8 @@ struct Tracker: ~Copyable {
   /// The latest time seen; it never goes back.
   var now: Int64 = .min
   var nextID: UInt64 = 1
+  /// Since when every packet is handed in; `.max` while only SYN, FIN and RST are (`Tracker+Light`).
+  var headersSince = Int64.min
   let report: (Connection) -> Void
   /// The packet at hand. It stays in one place: copies of it would cost as much as its decoding.
   private let segment: UnsafeMutablePointer<Segment>
@@ -139,6 +141,7 @@ struct Tracker: ~Copyable {
       id: nextID, key: key, time: segment.pointee.time,
       expire: now &+ options.synTimeout.nanoseconds)
     record.marks = .active
+    if headersSince == .max { Self.makeLight(&record) }
     nextID += 1
     counters.connections &+= 1
     let number = table.insert(record, hash: hash)

@@ -7,7 +7,9 @@ struct ClosedWithoutResponse: CauseRule {
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
       !close.requestAfterFIN || c.isReused == false,
-      close.phase != .connecting, close.phase != .tlsHandshake
+      close.phase != .connecting, close.phase != .tlsHandshake,
+      // Light capture: an idle connection's close would look the same.
+      close.phase != .unknown
     else { return [] }
     var items: [EvidenceItem] = []
     switch close.manner {
