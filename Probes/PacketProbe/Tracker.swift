@@ -59,6 +59,9 @@ struct Tracker: ~Copyable {
     case .tunnel(.ipInIP): counters.ipInIP &+= 1
     case .truncated: counters.truncated &+= 1
     case .malformed: counters.malformed &+= 1
+    case .badHeader:
+      counters.malformed &+= 1
+      meetBadHeader(segment)
     case .unknownLink: counters.unknownLink &+= 1
     }
     moveTime(to: packet.time)
@@ -100,6 +103,16 @@ struct Tracker: ~Copyable {
     }
     counters.segments &+= 1
     update(number, isOriginator, segment)
+  }
+
+  /// A packet whose TCP header is wrong begins a connection, and counts for none (Zeek looks at the
+  /// header's length only after it has found or made the connection: `ExtractTCP_Header`).
+  private mutating func meetBadHeader(_ segment: UnsafePointer<Segment>) {
+    moveTime(to: segment.pointee.time)
+    let hash = ConnectionTable.hash(
+      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
+      segment.pointee.destinationPort)
+    if table.find(segment, hash: hash).number == 0 { _ = begin(segment, hash) }
   }
 
   // MARK: The beginning of a connection
