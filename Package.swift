@@ -52,7 +52,10 @@ let package = Package(
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
-    probe("NginxProbe"),
+    // Rotated logs are compressed.
+    .systemLibrary(
+      name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    probe("NginxProbe", ["CZlib", .product(name: "Histogram", package: "hdrhistogram-swift")]),
 
     // What thinks.
     source("Evidence"),

@@ -17,6 +17,10 @@ public struct Observation: Hashable, Codable, Sendable {
     case connection(Connection)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
+    /// A request that nginx wrote to its access log, and that matters.
+    case nginxRequest(NginxRequest)
+    /// What the access log says of an upstream so far.
+    case upstreamTraffic(UpstreamTraffic)
     /// An nginx was found, or its configuration changed.
     case nginx(NginxInstance)
     /// The kernel wrote to its log.

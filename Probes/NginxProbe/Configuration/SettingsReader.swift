@@ -215,16 +215,28 @@ struct SettingsReader {
       return
     }
     guard let address = UpstreamAddress(authority.text) else { return }
-    if case .host(let name, _) = address, explicit.contains(key(name, module)) { return }
+    if case .host(let name, _) = address, explicit.contains(key(name, module)) {
+      let lowered = name.lowercased()
+      note(directive) { $0.isExplicit && $0.name.lowercased() == lowered }
+      return
+    }
     let peers = address.peers(defaultPort: authority.defaultPort, lookup)
     let written = String(escapingControlsIn: authority.text.utf8)
     guard implicit.insert("\(key(written, module)) \(authority.defaultPort ?? 0)").inserted else {
+      note(directive) { !$0.isExplicit && $0.servers.first?.name == written }
       return
     }
     settings.upstreams.append(
       UpstreamGroup(
         name: address.groupName, isExplicit: false,
         servers: [UpstreamServer(name: written, peers: peers)], location: directive.location))
+    note(directive) { !$0.isExplicit && $0.servers.first?.name == written }
+  }
+
+  private mutating func note(_ pass: Directive, leadsTo isIt: (UpstreamGroup) -> Bool) {
+    guard let group = settings.upstreams.firstIndex(where: isIt) else { return }
+    let target = PassTarget(location: pass.location, group: group)
+    if !settings.passes.contains(target) { settings.passes.append(target) }
   }
 
   /// The target with its first variable replaced by everything that it is set to; nil when that is

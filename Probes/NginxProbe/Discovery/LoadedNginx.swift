@@ -12,6 +12,10 @@ public struct LoadedNginx: Hashable, Sendable {
   public var files: [String]
   /// The running nginx; nil when there are only files.
   public var found: FoundNginx?
+  /// The configuration itself, with every include in place.
+  public var directives: [Directive]
+  /// What is known of the program; its version is nil where only files are.
+  public var build: NginxBuild
 }
 
 extension FoundNginx {
@@ -44,7 +48,7 @@ extension FoundNginx {
     spots += logs.blindSpots + reader.settings.blindSpots + blindSpots(configuration, table)
     return LoadedNginx(
       instance: instance, settings: reader.settings, blindSpots: spots, files: configuration.files,
-      found: self)
+      found: self, directives: (options ?? []) + configuration.directives, build: build)
   }
 
   /// The configuration as `-T` prints it; nil when the program must not be run: in another namespace
@@ -127,6 +131,8 @@ extension LoadedNginx {
     reader.read(configuration.directives)
     settings = reader.settings
     files = configuration.files
+    directives = configuration.directives
+    self.build = build
     blindSpots = reader.settings.blindSpots
     if version == nil {
       blindSpots.append(

@@ -14,8 +14,7 @@ public final class ErrorLogFile {
 
   public let path: String
   private let options: LogOptions
-  private var descriptor: Int32
-  private let ownsDescriptor: Bool
+  private let input: LogInput
   private var parser: ErrorLogParser
   private var splitter: EntrySplitter
   private var counts = LogCounts()
@@ -40,19 +39,8 @@ public final class ErrorLogFile {
     splitter = EntrySplitter(offset: offset)
     start = offset
     lastEntry = offset
-    ownsDescriptor = path != "-"
-    descriptor = ownsDescriptor ? open(path, O_RDONLY | O_CLOEXEC) : 0
-    guard descriptor >= 0 else {
-      throw ProbeError(doing: "open \(path)", reason: errorText(errno))
-    }
-    if offset > 0, lseek(descriptor, off_t(clamping: offset), SEEK_SET) < 0 {
-      let reason = errorText(errno)
-      if ownsDescriptor { close(descriptor) }
-      throw ProbeError(doing: "read \(path) from byte \(offset)", reason: reason)
-    }
+    input = try LogInput(path, from: offset)
   }
-
-  deinit { if ownsDescriptor { close(descriptor) } }
 
   /// What was read so far.
   public var counters: Counters {
@@ -82,11 +70,7 @@ public final class ErrorLogFile {
 
   private func readChunk() throws {
     let offset = splitter.nextOffset
-    let count = read(descriptor, &chunk, chunk.count)
-    if count < 0 {
-      if errno == EINTR { return }
-      throw ProbeError(doing: "read \(path) at byte \(offset)", reason: errorText(errno))
-    }
+    let count = try chunk.withUnsafeMutableBytes { try input.read(into: $0, at: offset) }
     if firstBytes.count < 8 { firstBytes += chunk[..<min(count, 8 - firstBytes.count)] }
     if count == 0 {
       isAtEnd = true
@@ -124,11 +108,6 @@ public final class ErrorLogFile {
     let hex = firstBytes.map { byte in
       (byte < 16 ? "0" : "") + String(byte, radix: 16)
     }.joined(separator: " ")
-    if firstBytes.starts(with: [0x1f, 0x8b]) {
-      return ProbeError(
-        doing: "read \(path)", reason: "it is compressed (byte \(start) on: \(hex))",
-        remedy: "give its text: `zcat \(path) | upclose replay --error-log -`")
-    }
     if counts.lines == 0 {
       return ProbeError(
         doing: "read \(path)",
