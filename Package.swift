@@ -95,7 +95,8 @@ let package = Package(
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(
-      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux"],
+      name: "UpcloseTests",
+      dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux"],
       path: "Tests/UpcloseTests", swiftSettings: strict),
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]

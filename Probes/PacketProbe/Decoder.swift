@@ -12,6 +12,8 @@ enum Decoded {
   case fragment
   /// TCP may be inside, but it is another network's.
   case tunnel(Tunnel)
+  /// TCP's own header length is wrong: the ends, the flags and the numbers were read, no more.
+  case badHeader
   /// Cut before the end of the TCP header's first 20 bytes.
   case truncated
   /// Lengths that contradict each other.
@@ -172,14 +174,20 @@ enum Decoder {
     _ bytes: UnsafeRawBufferPointer, _ offset: Int, length: Int, _ segment: inout Segment
   ) -> Decoded {
     guard bytes.count >= offset + 20 else { return length < 20 ? .malformed : .truncated }
+    guard length >= 20 else { return .malformed }
     let headerLength = Int(bytes[offset + 12] >> 4) * 4
-    guard headerLength >= 20, headerLength <= length else { return .malformed }
     segment.sourcePort = bytes.big16(offset)
     segment.destinationPort = bytes.big16(offset + 2)
     segment.sequence = bytes.big32(offset + 4)
     segment.acknowledgement = bytes.big32(offset + 8)
     segment.flags = TCPFlags(rawValue: bytes[offset + 13])
     segment.window = bytes.big16(offset + 14)
+    guard headerLength >= 20, headerLength <= length else {
+      segment.payloadLength = 0
+      segment.options = UnsafeRawBufferPointer(start: nil, count: 0)
+      segment.payload = UnsafeRawBufferPointer(start: nil, count: 0)
+      return .badHeader
+    }
     segment.payloadLength = UInt32(truncatingIfNeeded: length - headerLength)
     // What was captured ends with the datagram (Ethernet pads short frames) or the snap length.
     let end = min(bytes.count, offset + length)

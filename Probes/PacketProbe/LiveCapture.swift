@@ -17,7 +17,10 @@ struct LiveCapture: ~Copyable {
 
   /// Opens a device with nanosecond stamps, no promiscuous mode, and immediate delivery (which makes
   /// libpcap use TPACKET_V2: a packet is readable within 0.1 ms).
-  static func open(_ settings: Settings, filter: String) throws(ProbeError) -> LiveCapture {
+  /// - Parameter filter: gets whether the capture is of all interfaces, with "cooked" headers.
+  static func open(
+    _ settings: Settings, filter: (_ isCooked: Bool) -> String
+  ) throws(ProbeError) -> LiveCapture {
     let doing = "capture on \(settings.device)"
     var text = [CChar](repeating: 0, count: Int(PCAP_ERRBUF_SIZE))
     guard let handle = pcap_create(settings.device, &text) else {
@@ -33,13 +36,13 @@ struct LiveCapture: ~Copyable {
   }
 
   private static func configure(
-    _ handle: OpaquePointer, _ settings: Settings, filter: String, doing: String
+    _ handle: OpaquePointer, _ settings: Settings, filter: (Bool) -> String, doing: String
   ) throws(ProbeError) -> LiveCapture {
     pcap_set_snaplen(handle, settings.snapLength)
     pcap_set_promisc(handle, 0)
     pcap_set_timeout(handle, 10)
     pcap_set_buffer_size(handle, settings.bufferSize)
-    pcap_set_immediate_mode(handle, 1)
+    if let v3 = getenv("UPCLOSE_V3") { pcap_set_timeout(handle, Int32(atoi(v3))) } else { pcap_set_immediate_mode(handle, 1) }
     // Refused only where the kernel has no nanoseconds; then stamps are multiplied below.
     pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
     let result = pcap_activate(handle)
@@ -47,7 +50,7 @@ struct LiveCapture: ~Copyable {
     // The interface's index is in this header only; before the filter, which depends on it.
     let cooked = Int32(DLT_LINUX_SLL2)
     if pcap_datalink(handle) == Int32(DLT_LINUX_SLL) { pcap_set_datalink(handle, cooked) }
-    try setFilter(handle, filter, doing)
+    try setFilter(handle, filter(pcap_datalink(handle) == cooked), doing)
     var text = [CChar](repeating: 0, count: Int(PCAP_ERRBUF_SIZE))
     let descriptor = pcap_get_selectable_fd(handle)
     guard pcap_setnonblock(handle, 1, &text) == 0, descriptor >= 0 else {
@@ -117,6 +120,9 @@ struct LiveCapture: ~Copyable {
   ) -> Int32 {
     pcap_dispatch(handle, most, callback, context.assumingMemoryBound(to: UInt8.self))
   }
+
+  /// All interfaces at once.
+  var isCooked: Bool { linkType == .linuxSLL2 }
 
   var errorMessage: String { Self.message(handle) }
 

@@ -50,7 +50,7 @@ extension Tracker {
   @inline(__always)
   mutating func writeHistory(
     _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ flags: TCPFlags,
-    _ relative: UInt32, _ length: UInt32
+    _ relative: UInt64, _ length: UInt32
   ) {
     let control = flags.intersection([.syn, .fin, .rst])
     if control.isEmpty {
@@ -66,7 +66,7 @@ extension Tracker {
 
   private mutating func writeControl(
     _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ flags: TCPFlags,
-    _ relative: UInt32, _ length: UInt32
+    _ relative: UInt64, _ length: UInt32
   ) {
     if flags.isSuperset(of: [.fin, .rst]) {
       once(number, sender, isOriginator, Bit.finRST, "I")
@@ -77,7 +77,7 @@ extension Tracker {
       again(number, sender, isOriginator, Bit.syn, code, relative, \.lastSYN)
     } else if flags.contains(.fin) {
       // A FIN stands behind the data of its packet.
-      again(number, sender, isOriginator, Bit.fin, "F", relative &+ length, \.lastFIN)
+      again(number, sender, isOriginator, Bit.fin, "F", relative &+ UInt64(length), \.lastFIN)
     } else {
       again(number, sender, isOriginator, Bit.rst, "R", relative, \.lastRST)
     }
@@ -98,7 +98,7 @@ extension Tracker {
   /// Written again when the sequence number differs from the last such packet's.
   private mutating func again(
     _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ bit: UInt8,
-    _ code: Unicode.Scalar, _ position: UInt32, _ last: WritableKeyPath<SideEnding, UInt32>
+    _ code: Unicode.Scalar, _ position: UInt64, _ last: WritableKeyPath<SideEnding, UInt64>
   ) {
     let kept = table.records[number].pointee.ending
     let previous =

@@ -28,6 +28,7 @@ extension Tracker {
     if connection.phase == .idle, isAnswered(record.pointee.exchange) != false {
       connection.request = nil
     }
+    if isLight(record) { describeLight(number, &connection) }
     return connection
   }
 

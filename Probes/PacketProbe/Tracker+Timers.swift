@@ -31,9 +31,7 @@ extension Tracker {
     guard record.pointee.marks.contains(.established) else {
       return options.handshakeInactivityTimeout.nanoseconds
     }
-    if record.pointee.marks.contains(.sawSYNACK),
-      ServerPorts.isInteractive(record.pointee.responderPort)
-    {
+    if record.pointee.marks.contains(.interactive) {
       return max(options.inactivityTimeout, options.interactiveInactivityTimeout).nanoseconds
     }
     return options.inactivityTimeout.nanoseconds

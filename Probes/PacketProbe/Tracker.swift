@@ -23,6 +23,8 @@ struct Tracker: ~Copyable {
   /// The latest time seen; it never goes back.
   var now: Int64 = .min
   var nextID: UInt64 = 1
+  /// Since when every packet is handed in; `.max` while only SYN, FIN and RST are (`Tracker+Light`).
+  var headersSince = Int64.min
   let report: (Connection) -> Void
   /// The packet at hand. It stays in one place: copies of it would cost as much as its decoding.
   private let segment: UnsafeMutablePointer<Segment>
@@ -57,6 +59,9 @@ struct Tracker: ~Copyable {
     case .tunnel(.ipInIP): counters.ipInIP &+= 1
     case .truncated: counters.truncated &+= 1
     case .malformed: counters.malformed &+= 1
+    case .badHeader:
+      counters.malformed &+= 1
+      meetBadHeader(segment)
     case .unknownLink: counters.unknownLink &+= 1
     }
     moveTime(to: packet.time)
@@ -100,6 +105,16 @@ struct Tracker: ~Copyable {
     update(number, isOriginator, segment)
   }
 
+  /// A packet whose TCP header is wrong begins a connection, and counts for none (Zeek looks at the
+  /// header's length only after it has found or made the connection: `ExtractTCP_Header`).
+  private mutating func meetBadHeader(_ segment: UnsafePointer<Segment>) {
+    moveTime(to: segment.pointee.time)
+    let hash = ConnectionTable.hash(
+      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
+      segment.pointee.destinationPort)
+    if table.find(segment, hash: hash).number == 0 { _ = begin(segment, hash) }
+  }
+
   // MARK: The beginning of a connection
 
   /// A SYN that is not a retransmission starts a new connection on the same tuple, and so does a
@@ -139,6 +154,7 @@ struct Tracker: ~Copyable {
       id: nextID, key: key, time: segment.pointee.time,
       expire: now &+ options.synTimeout.nanoseconds)
     record.marks = .active
+    if headersSince == .max { Self.makeLight(&record) }
     nextID += 1
     counters.connections &+= 1
     let number = table.insert(record, hash: hash)

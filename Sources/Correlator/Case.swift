@@ -55,7 +55,9 @@ struct Case {
   var isReused: Bool? {
     guard let close else { return nil }
     if let exchanges = close.exchanges {
-      return exchanges > 1 || close.phase == .idle && exchanges > 0
+      // The request that came after the FIN is counted, and was not served.
+      let served = close.requestAfterFIN ? exchanges - 1 : exchanges
+      return exchanges > 1 || close.phase == .idle && served > 0
     }
     return close.sawStart ? nil : true
   }

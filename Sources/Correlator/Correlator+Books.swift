@@ -19,7 +19,7 @@ extension Correlator {
 
   mutating func countUnexplained(_ connections: [Connection], at endpoint: Endpoint) {
     let abnormal = connections.filter {
-      $0.closer == .responder && ($0.phase != .idle || $0.requestAfterFIN)
+      $0.closer == .responder && ($0.phase != .idle && $0.phase != .unknown || $0.requestAfterFIN)
         && $0.manner != .refused
     }
     guard !abnormal.isEmpty else { return }

@@ -32,6 +32,7 @@ public struct Correlator: Sendable {
   private var pending: [OpenError] = []
   private var nextID = 1
   private var lastSettled = Timestamp(nanoseconds: .min)
+  private var lastCounted = Timestamp(nanoseconds: .min / 2)
   private var lastSwept = Timestamp(nanoseconds: .min)
 
   /// An error that waits for its verdict.
@@ -140,6 +141,7 @@ public struct Correlator: Sendable {
   /// Says that nothing more comes.
   public mutating func finish() -> [Incident] {
     lastSettled = Timestamp(nanoseconds: .min / 2)
+    lastCounted = lastSettled
     lastSwept = lastSettled
     return advance(to: Timestamp(nanoseconds: .max / 2))
   }
@@ -187,7 +189,9 @@ public struct Correlator: Sendable {
 
   /// Counts connections once, when no more is expected of them.
   private mutating func settleConnections(before time: Timestamp) {
-    guard fresh.values.contains(where: { $0.lastPacket < time }) else { return }
+    // Thousands end each second on a busy nginx without keepalive: not for each round anew.
+    guard time.nanoseconds >= lastCounted.nanoseconds &+ 500_000_000 else { return }
+    lastCounted = time
     let settled = fresh.values.filter { $0.lastPacket < time }.sorted { $0.id < $1.id }
     for connection in settled {
       fresh[connection.id] = nil

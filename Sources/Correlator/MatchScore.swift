@@ -77,6 +77,8 @@ struct MatchScore {
       }
       if close.responderFIN == nil { return -8 }  // TLS swallows a reset; else FIN came first.
       if close.requestAfterFIN { return 12 }
+      // Light capture: it may be this one; only time and place tell.
+      if close.phase == .unknown { return 6 }
       return close.phase == .awaitingResponse || close.phase == .receivingResponse
         ? 12 : close.exchanges == 0 ? 4 : -12
     case .recvFailed, .sendFailed, .tlsTransferFailed:
@@ -86,9 +88,9 @@ struct MatchScore {
       return close.responderFIN != nil && line.errno == 104 ? 0 : 12
     case .bodyClosed:
       return byResponder && close.responderFIN != nil
-        ? (close.phase == .receivingResponse ? 12 : -6) : nil
+        ? bodyScore(close.phase) : nil
     case .bodyRecvFailed:
-      return byResponder && reset ? (close.phase == .receivingResponse ? 12 : -6) : nil
+      return byResponder && reset ? bodyScore(close.phase) : nil
     case .tlsClosed:
       return byResponder && close.phase != .connecting ? 8 : nil
     case .tlsHandshakeFailed, .tlsCertificateRejected, .invalidResponse, .invalidChunked,
@@ -103,6 +105,14 @@ struct MatchScore {
     default:
       // No packet is sent for a missing name, a full table or a disabled peer.
       return nil
+    }
+  }
+
+  private func bodyScore(_ phase: Phase) -> Double {
+    switch phase {
+    case .receivingResponse: 12
+    case .unknown: 6
+    default: -6
     }
   }
 }

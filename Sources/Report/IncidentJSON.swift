@@ -76,7 +76,7 @@ public struct JSONReport: Sendable {
       ),
       ("closer", .string(close.closer.rawValue)),
       ("manner", .optional(close.manner?.rawValue)),
-      ("phase", .string(close.phase.rawValue)),
+      ("phase", close.phase == .unknown ? .null : .string(close.phase.rawValue)),
       ("time", close.time.map(time) ?? .null),
       ("conn_state", .string(close.connState.rawValue)),
       ("history", .string(close.history)),

@@ -86,6 +86,7 @@ public struct IncidentText: Sendable {
       case .sendingRequest: ", while the request was sent"
       case .awaitingResponse: ", awaiting the response"
       case .receivingResponse: ", within the response"
+      case .unknown: ""
       }
     return who + how + when
   }

@@ -86,6 +86,12 @@ final class LiveSession {
     return summary
   }
 
+  /// A line on stderr, which does not garble the status line.
+  func say(_ text: String) {
+    status.clear()
+    complain(text)
+  }
+
   private func round(_ now: Timestamp) {
     takeAll()
     let given = correlator.advance(to: now - Self.lateness)

@@ -171,7 +171,9 @@ final class SweepWorld {
     let path = try scratch.write("nginx.conf", configuration.utf8)
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/sbin/ip")
-    process.arguments = ["netns", "exec", server, "nginx", "-e", "\(directory)/error.log", "-c", path]
+    process.arguments = [
+      "netns", "exec", server, "nginx", "-e", "\(directory)/error.log", "-c", path,
+    ]
     process.standardError = FileHandle.nullDevice
     try process.run()
     nginx = process
@@ -197,7 +199,8 @@ final class SweepWorld {
   }
 
   /// A namespace belongs to a thread, a socket stays where it was made.
-  private func inNamespace(_ name: String, _ body: @escaping @Sendable () -> Int32) throws -> Int32 {
+  private func inNamespace(_ name: String, _ body: @escaping @Sendable () -> Int32) throws -> Int32
+  {
     final class Box: @unchecked Sendable { var value: Int32 = -1 }
     let (box, done) = (Box(), DispatchSemaphore(value: 0))
     let thread = Thread {
