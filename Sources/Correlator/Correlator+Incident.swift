@@ -19,7 +19,7 @@ extension Correlator {
         idleBeforeClose: connection.idleBeforeClose, exchanges: connection.exchanges,
         owner: facts.owners.last, connection: connection.id)
     }
-    let incident = Incident(
+    var incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
       worker: line.worker, nginxConnection: line.connection,
       upstream: line.upstream.map(String.init), request: line.request, clientStatus: nil,
@@ -30,6 +30,7 @@ extension Correlator {
       verdict: judgement.verdict, evidence: judgement.evidence, ruledOut: judgement.ruledOut,
       fix: judgement.fix,
       roots: facts.disabling.map(\.incident))
+    complete(&incident, error, facts.group)
     return (incident, facts)
   }
 

@@ -21,6 +21,8 @@ public struct Correlator: Sendable {
   var counters: [String: Counters] = [:]
   var blindSpots: [BlindSpot] = []
   var failures = FailureLedger()
+  var failureCounts = FailureCounts()
+  var access = AccessBook()
   var findings = FindingTally()
   var books = Books()
   var standing = StandingIncidents()
@@ -42,6 +44,8 @@ public struct Correlator: Sendable {
     var time: TimeEstimate
     /// For "no live upstreams": the failures behind it, as they stood when it was logged.
     var disabling: [PeerFailure] = []
+    /// Failures of its peer within `fail_timeout`, this one included.
+    var failures = 0
   }
 
   public init() {}
@@ -55,6 +59,8 @@ public struct Correlator: Sendable {
     switch observation.fact {
     case .connection(let connection): observe(connection)
     case .nginxLine(let line): observe(line, at: time)
+    case .nginxRequest(let request): observe(request, at: time)
+    case .upstreamTraffic(let traffic): observe(traffic)
     case .nginx(let instance): observe(instance)
     case .kernel(let event):
       host.observe(event, at: time)
@@ -100,6 +106,7 @@ public struct Correlator: Sendable {
       failures.add(
         PeerFailure(incident: error.id, peer: peer, time: time, worker: line.worker))
     }
+    countFailure(&error)
     pending.append(error)
   }
 
@@ -165,7 +172,10 @@ public struct Correlator: Sendable {
   }
 
   func matching() -> Matching {
-    Matching(closes: closes, workers: host.workers, isForeign: isOwnProbe)
+    Matching(
+      closes: closes, workers: host.workers, isForeign: isOwnProbe,
+      attempt: access.isEmpty
+        ? { _ in nil } : { access.answer(to: $0.line, at: $0.time)?.attempt(of: $0.line) })
   }
 
   /// Whether a connection is the port prober's. Ports are reused, so its time must fit too; it may be

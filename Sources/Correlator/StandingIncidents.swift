@@ -13,6 +13,7 @@ struct StandingIncidents {
   private var incidentOfClose: [UInt64: Int] = [:]
   private var unmatched: [Endpoint: Set<Int>] = [:]
   private var doubtful: Set<Int> = []
+  private var ofConnection: [UInt64: [Int]] = [:]
   private var deaths: [TimeEstimate] = []
 
   subscript(id: Int) -> (error: Correlator.OpenError, incident: Incident)? { fresh[id] }
@@ -25,6 +26,7 @@ struct StandingIncidents {
       dropped += 1
     }
     order.append(error.id)
+    if let connection = error.line.connection { ofConnection[connection, default: []].append(error.id) }
     remember(error, incident)
   }
 
@@ -53,6 +55,20 @@ struct StandingIncidents {
     }
   }
 
+  /// The access log told what became of a request.
+  mutating func answered(_ request: NginxRequest, at time: TimeEstimate) {
+    if let connection = request.connection {
+      for id in ofConnection[connection] ?? [] { doubtful.insert(id) }
+      return
+    }
+    // Without a connection's number all are asked; a flood is not.
+    guard fresh.count < 1000 else { return }
+    for (id, entry) in fresh
+    where AccessBook.fits(request, time, entry.error.line, entry.error.time) {
+      doubtful.insert(id)
+    }
+  }
+
   mutating func somebodyDied(at time: TimeEstimate) {
     if !fresh.isEmpty { deaths.append(time) }
   }
@@ -77,6 +93,7 @@ struct StandingIncidents {
     for id in order.prefix(count) {
       guard let entry = fresh.removeValue(forKey: id) else { continue }
       if let close = entry.incident.close { incidentOfClose[close.connection] = nil }
+      if let connection = entry.error.line.connection { ofConnection[connection] = nil }
       if let endpoint = entry.error.line.upstream?.endpoint { unmatched[endpoint]?.remove(id) }
     }
     order.removeFirst(count)
