@@ -22,8 +22,9 @@ extension Correlator {
     let incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
       worker: line.worker, nginxConnection: line.connection,
-      upstream: line.upstream.map(String.init), request: line.request, clientStatus: nil,
-      retried: nil, close: close,
+      upstream: line.upstream.map(String.init), request: line.request,
+      clientStatus: requests.request(of: line)?.status,
+      retried: requests.request(of: line)?.wasRetried(after: line.upstream), close: close,
       match: Incident.Match(
         confidence: (match.confidence * 1000).rounded() / 1000, candidates: match.candidates,
         unmatchedBecause: match.close == nil ? unmatchedReason(line) : nil),

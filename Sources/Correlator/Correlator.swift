@@ -21,6 +21,7 @@ public struct Correlator: Sendable {
   var counters: [String: Counters] = [:]
   var blindSpots: [BlindSpot] = []
   var failures = FailureLedger()
+  var requests = RequestLedger()
   var findings = FindingTally()
   var books = Books()
   var standing = StandingIncidents()
@@ -55,6 +56,10 @@ public struct Correlator: Sendable {
     switch observation.fact {
     case .connection(let connection): observe(connection)
     case .nginxLine(let line): observe(line, at: time)
+    case .nginxRequest(let request):
+      requests.add(request)
+      standing.learned(of: request)
+    case .upstreamTraffic: break
     case .nginx(let instance): observe(instance)
     case .kernel(let event):
       host.observe(event, at: time)
