@@ -5,8 +5,9 @@ struct Case {
   var line: NginxLine
   var time: TimeEstimate
   var close: Connection?
-  /// The group that the error's upstream belongs to.
-  var group: UpstreamGroup?
+  /// The groups that the error's upstream belongs to: nginx's line does not say which of them it used.
+  var groups: [UpstreamGroup] = []
+  var group: UpstreamGroup? { groups.first }
   var version: String?
   /// The processes that held the backend's end of this very connection.
   var owners: [ProcessIdentity] = []
@@ -30,6 +31,17 @@ struct Case {
 
   /// Whether the backend is seen as processes on this host.
   var isLocal: Bool { !owners.isEmpty || !backends.isEmpty }
+
+  /// Where a directive of the group goes: in every group that it may have been, as
+  /// `upstream "pair" (/etc/nginx/nginx.conf:31)`; nil when none is known.
+  var place: String? {
+    guard !groups.isEmpty else { return nil }
+    let names = groups.prefix(3).map { group in
+      "upstream \"\(group.name)\"" + (group.location.map { " (\($0))" } ?? "")
+    }
+    let more = groups.count > 3 ? " and \(groups.count - 3) more" : ""
+    return names.joined(separator: ", ") + more
+  }
 
   /// The moment that deaths are compared with: the close, or else the error.
   var moment: TimeEstimate { close?.closedAt.map { TimeEstimate(exactly: $0) } ?? time }

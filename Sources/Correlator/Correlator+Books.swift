@@ -33,7 +33,9 @@ extension Correlator {
     for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key })
     where isUpstream(endpoint, tally) {
       var statistics = tally.statistics
-      statistics.group = groupOf[.tcp(endpoint)]?.name
+      statistics.group = groupsOf[.tcp(endpoint)].map {
+        Set($0.map(\.name)).sorted().joined(separator: ", ")
+      }
       statistics.idleTimeout = tally.idleTimeout
       statistics.causes = findings.causes(of: endpoint.description)
       statistics.processes = host.backends(of: endpoint).suffix(8).map {
@@ -56,8 +58,8 @@ extension Correlator {
   /// A capture may hold connections of others; an upstream is one that nginx names or we probe. When
   /// nothing says so, all count.
   private func isUpstream(_ endpoint: Endpoint, _ tally: UpstreamTally) -> Bool {
-    groupOf[.tcp(endpoint)] != nil || tally.statistics.errors > 0 || tally.statistics.checks > 0
-      || groupOf.isEmpty && books.errors == 0
+    groupsOf[.tcp(endpoint)] != nil || tally.statistics.errors > 0 || tally.statistics.checks > 0
+      || groupsOf.isEmpty && books.errors == 0
   }
 
   private func derivedBlindSpots(_ upstreams: [UpstreamStatistics]) -> [BlindSpot] {

@@ -71,7 +71,7 @@ struct StaleKeepalive: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    let place = c.group.map(placeName)
+    let place = c.place
     guard let timeout = c.idleTimeout?.value ?? c.close?.idleBeforeClose,
       timeout > .milliseconds(200)
     else {
@@ -95,8 +95,4 @@ struct StaleKeepalive: CauseRule {
     let value = milliseconds >= 5000 ? (milliseconds - 1000) / 1000 * 1000 : milliseconds * 4 / 5
     return value % 1000 == 0 ? "\(value / 1000)s" : "\(value / 100 * 100)ms"
   }
-}
-
-func placeName(_ group: UpstreamGroup) -> String {
-  "upstream \"\(group.name)\"" + (group.location.map { " (\($0))" } ?? "")
 }
