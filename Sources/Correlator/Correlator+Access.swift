@@ -15,7 +15,7 @@ extension Correlator {
   /// Counts a failure against its peer, as nginx does.
   mutating func countFailure(_ error: inout OpenError) {
     guard error.line.message.countsAsPeerFailure, let peer = error.line.upstream else { return }
-    let group = group(of: error.line)
+    let group = groups(of: error.line).first
     let server = group?.servers.first { $0.peers.contains(peer) }
     let worker = group?.hasZone == true ? 0 : error.line.worker
     error.failures = failureCounts.add(

@@ -17,7 +17,7 @@ public struct Correlator: Sendable {
   var closes: [Endpoint: CloseStore] = [:]
   var tallies: [Endpoint: UpstreamTally] = [:]
   var instances: [NginxInstance] = []
-  var groupOf: [UpstreamPeer: UpstreamGroup] = [:]
+  var groupsOf: [UpstreamPeer: [UpstreamGroup]] = [:]
   var counters: [String: Counters] = [:]
   var blindSpots: [BlindSpot] = []
   var failures = FailureLedger()
@@ -101,7 +101,7 @@ public struct Correlator: Sendable {
     var error = OpenError(id: nextID, line: line, time: time)
     nextID += 1
     if line.message == .noLiveUpstreams {
-      error.disabling = failures.disabling(line, at: time, group: group(of: line))
+      error.disabling = failures.disabling(line, at: time, group: groups(of: line).first)
     } else if line.message.countsAsPeerFailure, let peer = line.upstream {
       failures.add(
         PeerFailure(incident: error.id, peer: peer, time: time, worker: line.worker))
@@ -113,14 +113,23 @@ public struct Correlator: Sendable {
   private mutating func observe(_ instance: NginxInstance) {
     instances.removeAll { $0.master == instance.master }
     instances.append(instance)
-    groupOf = [:]
+    groupsOf = Self.groups(of: instances)
+  }
+
+  /// The groups of each peer. An explicit block says more than a bare proxy_pass to the same address.
+  static func groups(of instances: [NginxInstance]) -> [UpstreamPeer: [UpstreamGroup]] {
+    var groups: [UpstreamPeer: [UpstreamGroup]] = [:]
     for group in instances.flatMap(\.upstreams) {
-      for peer in group.servers.flatMap(\.peers) {
-        // An explicit block says more than a bare proxy_pass to the same address.
-        if let known = groupOf[peer], known.isExplicit || !group.isExplicit { continue }
-        groupOf[peer] = group
+      for peer in Set(group.servers.flatMap(\.peers)) {
+        let known = groups[peer] ?? []
+        if known.isEmpty || group.isExplicit && known[0].isExplicit {
+          groups[peer] = known + [group]
+        } else if group.isExplicit {
+          groups[peer] = [group]
+        }
       }
     }
+    return groups
   }
 
   // MARK: Out

@@ -60,7 +60,13 @@ enum Judge {
           decibans: 0, time: death.time.best))
     }
     if c.close == nil, c.watchedPackets {
-      items.append(EvidenceItem("packets", "no close on this upstream fits the error", decibans: 0))
+      let isUNIX = if case .unix? = c.line.upstream { true } else { false }
+      items.append(
+        EvidenceItem(
+          "packets",
+          isUNIX
+            ? "a UNIX socket sends no packets: its close is not seen"
+            : "no close on this upstream fits the error", decibans: 0))
     }
     return items
   }

@@ -50,7 +50,9 @@ public struct SummaryText: Sendable {
   private func upstreams(_ all: [UpstreamStatistics]) -> String {
     guard !all.isEmpty else { return "" }
     let label = 28
-    let column = 24
+    // A long address or process name makes its columns wider rather than run into the next one.
+    let long = all.flatMap { [$0.upstream, $0.group ?? "-", $0.processes.last ?? "-"] }
+    let column = max(24, (long.map(\.count).max() ?? 0) + 1)
     let perTable = max(1, ((style.width ?? 100) - label) / column)
     var tables: [String] = []
     for start in stride(from: 0, to: all.count, by: perTable) {

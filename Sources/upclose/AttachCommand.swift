@@ -82,7 +82,7 @@ struct AttachCommand: ParsableCommand {
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
-      var spots = watch.blindSpots
+      var spots = targets.blindSpots + watch.blindSpots
       if let kept = Privileges.drop() {
         spots.append(
           BlindSpot(id: "privileges", what: "privileges were not dropped", cost: kept))
@@ -139,7 +139,7 @@ struct AttachCommand: ParsableCommand {
     if output.verbose {
       complain("probes \(watch.probes.map(\.name).joined(separator: ", "))")
     }
-    for spot in watch.blindSpots { complain("not watched: \(spot.what)") }
+    for spot in targets.blindSpots + watch.blindSpots { complain("not watched: \(spot.what)") }
   }
 }
 

@@ -160,7 +160,9 @@ struct ReplayCommand: ParsableCommand {
           while let observation = try file.next() { replay.queue(observation) }
         } catch { failures.append("\(error)") }
         replay.observe(.counters(file.counters))
-        if let format = file.format, let spot = format.blindSpot { replay.observe(.blindSpot(spot)) }
+        if let format = file.format, let spot = format.blindSpot {
+          replay.observe(.blindSpot(spot))
+        }
       } catch { failures.append("\(error)") }
     }
     return failures
@@ -201,6 +203,8 @@ private struct Replay {
   private var advanced = Timestamp(nanoseconds: .min)
   /// The last moment that a log named.
   private(set) var lastLine: Timestamp?
+  /// The first and the last moment of what the files hold: books and blind spots have none.
+  private var span: (first: Timestamp, last: Timestamp)?
 
   init(printer: SessionPrinter) { self.printer = printer }
 
@@ -217,6 +221,7 @@ private struct Replay {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
     case .nginxLine, .kernel, .nginxRequest:
       queued.append(observation)
+      cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)
     default: correlator.observe(observation)
     }
@@ -250,6 +255,8 @@ private struct Replay {
 
   private mutating func put(_ connection: Connection) {
     release(until: connection.lastPacket)
+    cover(connection.firstPacket)
+    cover(connection.lastPacket)
     correlator.observe(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
@@ -277,9 +284,15 @@ private struct Replay {
       advance(to: next.time.best - Self.lateness)
     }
     for incident in correlator.finish() { printer.print(incident) }
-    let summary = correlator.summary()
+    var summary = correlator.summary()
+    summary.started = span?.first
+    summary.ended = span?.last
     printer.print(summary)
     return summary
+  }
+
+  private mutating func cover(_ time: Timestamp) {
+    span = (min(span?.first ?? time, time), max(span?.last ?? time, time))
   }
 
   private final class Feed {

@@ -9,6 +9,8 @@ struct Targets {
   var loaded: [LoadedNginx] = []
   var extraEndpoints: [Endpoint] = []
   var errorLogs: [String] = []
+  /// What of them could not be read.
+  var blindSpots: [BlindSpot] = []
 
   var instances: [NginxInstance] { loaded.map(\.instance) }
 
@@ -40,12 +42,36 @@ struct Targets {
     if options.netns == nil { try enterNamespace(of: found) }
     // Looked at again, since what is foreign to us has changed with the namespace.
     let masters = Set(found.map(\.master))
-    targets.loaded = try discovery.find().filter { masters.contains($0.master) }
-      .map { try $0.load() }
+    try targets.load(
+      discovery.find().filter { masters.contains($0.master) },
+      isOptional: !options.upstream.isEmpty && !options.errorLog.isEmpty)
     let logs = targets.instances.flatMap(\.errorLogs) + options.errorLog
     targets.errorLogs = logs.enumerated().filter { logs.firstIndex(of: $1) == $0 }.map(\.element)
     try targets.checkThereIsSomething()
     return targets
+  }
+
+  /// Reads the settings of each. The files on disk may be broken while the nginx that loaded them runs
+  /// well: somebody is mending them at this very moment. Then what the others, or the options, name is
+  /// watched.
+  private mutating func load(_ found: [FoundNginx], isOptional: Bool) throws {
+    var failure: ProbeError?
+    for nginx in found {
+      do {
+        loaded.append(try nginx.load())
+      } catch {
+        let doing = "read the configuration of nginx \(nginx.master)"
+        failure = ProbeError(
+          doing: doing, reason: "\(error)",
+          remedy: "name what to watch: --error-log FILE --upstream ADDRESS:PORT")
+        blindSpots.append(
+          BlindSpot(
+            id: "nginx-configuration", what: "cannot \(doing): \(error)",
+            cost: "only what the options name is watched of it, and a fix names no place"))
+      }
+    }
+    // Unless the options name upstreams and logs, or there is another nginx to watch.
+    if loaded.isEmpty, !isOptional, let failure { throw failure }
   }
 
   /// The asked one; else all in our own network namespace (which is the asked one by now); else all of

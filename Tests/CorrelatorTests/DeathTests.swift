@@ -107,7 +107,7 @@ import Testing
 
   @Test func `an end that nobody can explain is told all the same`() throws {
     let incident = try #require(
-      verdict { story in
+      told { story in
         let connection = story.closedUnanswered(Story.a, at: 4000)
         story.owner(connection, pid: 7)
         story.observe(exit(7), at: 4000)

@@ -211,4 +211,11 @@ import Testing
     #expect(incident.verdict.cause == .closedWithoutResponse)
     #expect(incident.evidence.contains { $0.text.contains("before any request") })
   }
+
+  @Test func `an error on a UNIX socket does not look for a close among the packets`() throws {
+    let incident = try #require(
+      verdict { story in story.error(.prematurelyClosed, .unix("/run/app.sock"), at: 1000) })
+    #expect(incident.verdict.cause == .unknown)
+    #expect(incident.evidence.map(\.text).last?.hasPrefix("a UNIX socket") == true)
+  }
 }

@@ -46,6 +46,42 @@ import Testing
     #expect(!outcome.out.contains("\u{1b}"))
   }
 
+  @Test func `a configuration that somebody is mending does not keep it from what it is told`()
+    throws
+  {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.mending")
+    defer { world.tearDown() }
+    try "http { upstream pair {".write(
+      toFile: world.configurationPath, atomically: false, encoding: .utf8)
+    let namespace = (world.nginxNamespacePath as NSString).lastPathComponent
+    let refused = try Program.run(
+      "/usr/sbin/ip", ["netns", "exec", namespace, Program.upclose, "attach", "--duration", "1s"])
+    #expect(refused.status == 2)
+    #expect(refused.err.contains(world.configurationPath))
+    #expect(refused.err.contains("--upstream"))
+    let session = try Session(
+      in: world,
+      [
+        "--error-log", world.errorLogPath, "--upstream", world.backends[0].endpoint.description,
+      ])
+    try session.waitUntilWatching()
+    let outcome = try session.end()
+    #expect(outcome.status == 0)
+    #expect(outcome.out.contains("cannot read the configuration of nginx \(world.nginxMasterPID)"))
+  }
+
+  @Test func `a second Ctrl-C does not cost what the session has learned`() throws {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.twice")
+    defer { world.tearDown() }
+    let session = try Session(in: world, [])
+    try session.waitUntilWatching()
+    session.interrupt()
+    usleep(100_000)
+    let outcome = try session.end()
+    #expect(outcome.status == 0)
+    #expect(outcome.out.contains("Books"))
+  }
+
   @Test func `without nginx it says where it looked`() throws {
     // A PID namespace of its own, with its own /proc, in which nothing else runs.
     let outcome = try Program.run(
@@ -140,6 +176,8 @@ private final class Session {
       return text.split(separator: "\n").count >= count
     }
   }
+
+  func interrupt() { process.interrupt() }
 
   /// As Ctrl-C does.
   func end() throws -> Program.Outcome {
