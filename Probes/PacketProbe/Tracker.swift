@@ -26,24 +26,63 @@ struct Tracker: ~Copyable {
   /// Since when every packet is handed in; `.max` while only SYN, FIN and RST are (`Tracker+Light`).
   var headersSince = Int64.min
   let report: (Connection) -> Void
-  /// The packet at hand. It stays in one place: copies of it would cost as much as its decoding.
-  private let segment: UnsafeMutablePointer<Segment>
+  /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
+  private let segments: UnsafeMutablePointer<Segment>
+  private let decoded: UnsafeMutablePointer<Decoded>
+  private static var batchSize: Int { 16 }
 
   /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
   init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
     self.options = options
     self.report = report
     duplicates = DuplicateFilter(window: options.duplicateWindow)
-    segment = .allocate(capacity: 1)
-    segment.initialize(to: Segment())
+    segments = .allocate(capacity: Self.batchSize)
+    for place in 0..<Self.batchSize { (segments + place).initialize(to: Segment()) }
+    decoded = .allocate(capacity: Self.batchSize)
+    decoded.initialize(repeating: .notIP, count: Self.batchSize)
   }
 
-  deinit { segment.deallocate() }
+  deinit {
+    segments.deallocate()
+    decoded.deallocate()
+  }
 
   /// Takes one packet.
   mutating func process(_ packet: CapturedPacket) {
+    let result = Decoder.decode(packet, into: &segments.pointee)
+    if case .segment = result { segments.pointee.hash = ConnectionTable.hash(segments) }
+    take(result, segments, packet)
+  }
+
+  /// Takes several packets. While one is decoded, the table's entry for the one before is on its way
+  /// from memory, and so are the connections of all before the first is looked at.
+  mutating func process(_ batch: UnsafeBufferPointer<CapturedPacket>) {
+    var start = 0
+    while start < batch.count {
+      let count = min(batch.count - start, Self.batchSize)
+      for place in 0..<count {
+        let segment = segments + place
+        let result = Decoder.decode(batch[start + place], into: &segment.pointee)
+        decoded[place] = result
+        if case .segment = result {
+          segment.pointee.hash = ConnectionTable.hash(segment)
+          table.fetchEntry(segment.pointee.hash)
+        }
+      }
+      for place in 0..<count {
+        if case .segment = decoded[place] { table.fetchRecord(segments[place].hash) }
+      }
+      for place in 0..<count { take(decoded[place], segments + place, batch[start + place]) }
+      start += count
+    }
+  }
+
+  @inline(__always)
+  private mutating func take(
+    _ result: Decoded, _ segment: UnsafeMutablePointer<Segment>, _ packet: CapturedPacket
+  ) {
     counters.packets &+= 1
-    switch Decoder.decode(packet, into: &segment.pointee) {
+    switch result {
     case .segment:
       if duplicates.isDuplicate(segment, packet) {
         counters.duplicates &+= 1
@@ -86,9 +125,7 @@ struct Tracker: ~Copyable {
   @inline(__always)
   private mutating func follow(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    let hash = ConnectionTable.hash(
-      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
-      segment.pointee.destinationPort)
+    let hash = segment.pointee.hash
     var (number, isOriginator) = table.find(segment, hash: hash)
     if number != 0, segment.pointee.flags.contains(.syn), isReuse(number, segment) {
       end(number, .reused)
@@ -109,9 +146,7 @@ struct Tracker: ~Copyable {
   /// header's length only after it has found or made the connection: `ExtractTCP_Header`).
   private mutating func meetBadHeader(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    let hash = ConnectionTable.hash(
-      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
-      segment.pointee.destinationPort)
+    let hash = ConnectionTable.hash(segment)
     if table.find(segment, hash: hash).number == 0 { _ = begin(segment, hash) }
   }
 
