@@ -25,6 +25,8 @@ struct Tracker: ~Copyable {
   var nextID: UInt64 = 1
   /// Since when every packet is handed in; `.max` while only SYN, FIN and RST are (`Tracker+Light`).
   var headersSince = Int64.min
+  /// Ends that were not told one by one (`Tracker+Ordinary`).
+  var ordinary = OrdinaryTally()
   let report: (Connection) -> Void
   /// The packet at hand. It stays in one place: copies of it would cost as much as its decoding.
   private let segment: UnsafeMutablePointer<Segment>
