@@ -42,7 +42,9 @@ struct LiveCapture: ~Copyable {
     pcap_set_promisc(handle, 0)
     pcap_set_timeout(handle, 10)
     pcap_set_buffer_size(handle, settings.bufferSize)
-    if let v3 = getenv("UPCLOSE_V3") { pcap_set_timeout(handle, Int32(atoi(v3))) } else { pcap_set_immediate_mode(handle, 1) }
+    if let v3 = getenv("UPCLOSE_V3") {
+      pcap_set_timeout(handle, Int32(atoi(v3)))
+    } else { pcap_set_immediate_mode(handle, 1) }
     // Refused only where the kernel has no nanoseconds; then stamps are multiplied below.
     pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
     let result = pcap_activate(handle)

@@ -25,6 +25,8 @@ struct Tracker: ~Copyable {
   var nextID: UInt64 = 1
   /// Since when every packet is handed in; `.max` while only SYN, FIN and RST are (`Tracker+Light`).
   var headersSince = Int64.min
+  /// Ends that were not told one by one (`Tracker+Ordinary`).
+  var ordinary = OrdinaryTally()
   let report: (Connection) -> Void
   /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
   private let segments: UnsafeMutablePointer<Segment>

@@ -60,6 +60,8 @@ public struct TrackerOptions: Sendable {
     public var halfClosed = TimeSpan.milliseconds(200)
     /// From a SYN to the report that nobody answered.
     public var unanswered = TimeSpan.seconds(1)
+    /// Ordinary ends that are told one by one each second; the rest is counted.
+    public var ordinaryReports = 200
 
     public init() {}
   }

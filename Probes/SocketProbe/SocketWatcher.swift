@@ -42,7 +42,9 @@ struct SocketWatcher {
     let refreshRounds = max(1, UInt64(3_000 / max(1, pause)))
     let countRounds = max(1, UInt64(1_000 / max(1, pause)))
     var watched = watch()
+    var rest = pause
     repeat {
+      let began = Self.threadTime()
       let current = watch()
       let isChanged = current != watched
       watched = current
@@ -61,8 +63,19 @@ struct SocketWatcher {
       }
       if round % countRounds == 0 { count() }
       round += 1
-    } while thread.sleep(milliseconds: pause)
+      // The kernel walks its whole table for a dump, which takes milliseconds where thousands of
+      // connections come and go: at most a hundredth of a core goes into that.
+      let used = Self.threadTime() - began
+      rest = max(pause, Int32(clamping: min(used * 99 / 1_000_000, 2_000)))
+    } while thread.sleep(milliseconds: rest)
     count()
+  }
+
+  /// CPU time of the calling thread in nanoseconds.
+  private static func threadTime() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 
   private mutating func look(

@@ -55,6 +55,7 @@ public struct Correlator: Sendable {
     ended = max(ended ?? time.best, time.best)
     switch observation.fact {
     case .connection(let connection): observe(connection)
+    case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .nginxLine(let line): observe(line, at: time)
     case .nginxRequest(let request):
       requests.add(request)
