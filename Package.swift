@@ -49,6 +49,7 @@ let package = Package(
       swiftSettings: strict),
     probe("PacketProbe", ["CaptureFile", "CPcap"]),
     probe("KernelProbe"),
+    probe("TraceProbe"),
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
@@ -65,8 +66,8 @@ let package = Package(
       name: "upclose",
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
-        "PacketProbe", "KernelProbe", "SocketProbe", "ProcessProbe", "PortProbe", "NginxProbe",
-        "LabWorld", "Sweep",
+        "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
+        "NginxProbe", "LabWorld", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -84,6 +85,7 @@ let package = Package(
     test("CaptureFile"),
     test("PacketProbe", ["CaptureFile", "CLinux", "Evidence", "LinuxHost"]),
     test("KernelProbe", ["Evidence"]),
+    test("TraceProbe", ["Evidence", "CLinux", "LinuxHost", "lab-backend"]),
     test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
@@ -92,7 +94,8 @@ let package = Package(
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(
-      name: "UpcloseTests", dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux"],
+      name: "UpcloseTests",
+      dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux"],
       path: "Tests/UpcloseTests", swiftSettings: strict),
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]
