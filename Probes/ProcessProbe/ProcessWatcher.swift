@@ -6,7 +6,7 @@ import LinuxHost
 /// The process probe's thread.
 struct ProcessWatcher {
   let host: String
-  let table: ProcessTable
+  let table: ProcTable
   let inbox: Inbox
   let connector: ExitConnector?
   let sink: ObservationSink
@@ -27,7 +27,7 @@ struct ProcessWatcher {
   private var counted = Counters(source: "processes", seen: 0, lost: 0)
 
   init(
-    host: String, table: ProcessTable, inbox: Inbox, connector: ExitConnector?,
+    host: String, table: ProcTable, inbox: Inbox, connector: ExitConnector?,
     sink: @escaping ObservationSink
   ) {
     self.host = host

@@ -70,6 +70,13 @@ public struct Correlator: Sendable {
     case .processExit(let exit):
       host.observe(exit, at: time)
       standing.somebodyDied(at: time)
+    case .processReplaced(let replaced): host.observe(replaced)
+    case .socketAct(let act):
+      host.witness.observe(act, at: time)
+      if act.isExiting { standing.somebodyDied(at: time) }
+    case .resetSent(let reset): host.witness.observe(reset, at: time)
+    case .signal(let signal): host.witness.observe(signal, at: time)
+    case .socketDeath(let death): host.witness.observe(death, at: time)
     case .port(let check):
       if let source = check.source { ownProbes[source] = time.best }
       withTally(check.target) { $0.count(check, at: time.best) }

@@ -51,3 +51,8 @@ int clinux_set_parent_death_signal(int signal);
 
 // A spawned program gets no descriptor from `first` on. Returns 0 or an errno.
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
+
+// Starts a process that removes directory/name (a directory that is empty to rmdir, as a tracing
+// instance) once the other end of its pipe, *life, is closed: by us, or because we were killed. It
+// runs as who calls, without capabilities, and holds nothing else open. Returns its pid.
+pid_t clinux_spawn_undertaker(int directory, const char *name, int *life);
