@@ -103,3 +103,11 @@ let package = Package(
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]
 )
+
+// Only the benchmarks need these: Tests/Benchmarks/logs/run sets it.
+if Context.environment["UPCLOSE_BENCHMARKS"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "log-reader", dependencies: ["Evidence", "NginxProbe"], path: "Tests/Benchmarks/logs",
+      exclude: ["run", "generate.py"], swiftSettings: strict))
+}

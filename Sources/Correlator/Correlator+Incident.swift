@@ -19,18 +19,18 @@ extension Correlator {
         idleBeforeClose: connection.idleBeforeClose, exchanges: connection.exchanges,
         owner: facts.owners.last, connection: connection.id)
     }
-    let incident = Incident(
+    var incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
       worker: line.worker, nginxConnection: line.connection,
       upstream: line.upstream.map(String.init), request: line.request,
-      clientStatus: requests.request(of: line)?.status,
-      retried: requests.request(of: line)?.wasRetried(after: line.upstream), close: close,
+      clientStatus: nil, retried: nil, close: close,
       match: Incident.Match(
         confidence: (match.confidence * 1000).rounded() / 1000, candidates: match.candidates,
         unmatchedBecause: match.close == nil ? unmatchedReason(line) : nil),
       verdict: judgement.verdict, evidence: judgement.evidence, ruledOut: judgement.ruledOut,
       fix: judgement.fix,
       roots: facts.disabling.map(\.incident))
+    complete(&incident, error, facts.groups.first)
     return (incident, facts)
   }
 

@@ -21,7 +21,8 @@ public struct Correlator: Sendable {
   var counters: [String: Counters] = [:]
   var blindSpots: [BlindSpot] = []
   var failures = FailureLedger()
-  var requests = RequestLedger()
+  var failureCounts = FailureCounts()
+  var access = AccessBook()
   var findings = FindingTally()
   var books = Books()
   var standing = StandingIncidents()
@@ -43,6 +44,8 @@ public struct Correlator: Sendable {
     var time: TimeEstimate
     /// For "no live upstreams": the failures behind it, as they stood when it was logged.
     var disabling: [PeerFailure] = []
+    /// Failures of its peer within `fail_timeout`, this one included.
+    var failures = 0
   }
 
   public init() {}
@@ -57,10 +60,8 @@ public struct Correlator: Sendable {
     case .connection(let connection): observe(connection)
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .nginxLine(let line): observe(line, at: time)
-    case .nginxRequest(let request):
-      requests.add(request)
-      standing.learned(of: request)
-    case .upstreamTraffic: break
+    case .nginxRequest(let request): observe(request, at: time)
+    case .upstreamTraffic(let traffic): observe(traffic)
     case .nginx(let instance): observe(instance)
     case .kernel(let event):
       host.observe(event, at: time)
@@ -113,6 +114,7 @@ public struct Correlator: Sendable {
       failures.add(
         PeerFailure(incident: error.id, peer: peer, time: time, worker: line.worker))
     }
+    countFailure(&error)
     pending.append(error)
   }
 
@@ -187,7 +189,10 @@ public struct Correlator: Sendable {
   }
 
   func matching() -> Matching {
-    Matching(closes: closes, workers: host.workers, isForeign: isOwnProbe)
+    Matching(
+      closes: closes, workers: host.workers, isForeign: isOwnProbe,
+      attempt: access.isEmpty
+        ? { _ in nil } : { access.answer(to: $0.line, at: $0.time)?.attempt(of: $0.line) })
   }
 
   /// Whether a connection is the port prober's. Ports are reused, so its time must fit too; it may be

@@ -12,11 +12,14 @@ struct MatchScore {
   static let threshold = 8.0
 
   /// Nil when the close cannot be this error's at all.
-  func score(_ line: NginxLine, at time: TimeEstimate, _ close: Connection) -> Double? {
+  func score(
+    _ line: NginxLine, at time: TimeEstimate, _ close: Connection, _ attempt: UpstreamTry? = nil
+  ) -> Double? {
     guard let phase = phaseScore(line, close), let timing = timeScore(time, close) else {
       return nil
     }
     var score = phase + timing
+    if let attempt, line.scheme == "http" { score += Self.bytes(attempt, close) }
     if let expected = line.upstreamRequest, let seen = close.request {
       // The payload's own request line: paths repeat (+25 is not certainty), but another path is
       // another request.
@@ -32,6 +35,21 @@ struct MatchScore {
     if !workers.isEmpty {
       // One worker of a few: right says little where there is one worker, wrong says all.
       score += workers.contains { $0.pid == line.worker } ? 6 : -30
+    }
+    return score
+  }
+
+  /// The bytes of the try against the payload of the connection's last exchange. Over TLS nginx counts
+  /// what it encrypts, so this is for plain connections alone.
+  private static func bytes(_ attempt: UpstreamTry, _ close: Connection) -> Double {
+    var score = 0.0
+    if let received = attempt.bytesReceived, let seen = close.responseBytes {
+      // All that was received was on the wire; what came with the close may not have been read.
+      if received == seen { score += received > 0 ? 12 : 2 } else if received > seen { score -= 30 }
+    }
+    if let sent = attempt.bytesSent, sent > 0, let seen = close.requestBytes {
+      // The socket takes what never leaves it when a reset comes first.
+      if sent == seen { score += 12 } else if sent < seen { score -= 30 }
     }
     return score
   }

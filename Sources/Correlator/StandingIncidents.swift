@@ -12,9 +12,8 @@ struct StandingIncidents {
   private var order: [Int] = []
   private var incidentOfClose: [UInt64: Int] = [:]
   private var unmatched: [Endpoint: Set<Int>] = [:]
-  /// Incidents by nginx's number of the client's connection.
-  private var incidentsOfClient: [UInt64: Set<Int>] = [:]
   private var doubtful: Set<Int> = []
+  private var ofConnection: [UInt64: [Int]] = [:]
   private var deaths: [TimeEstimate] = []
 
   subscript(id: Int) -> (error: Correlator.OpenError, incident: Incident)? { fresh[id] }
@@ -27,6 +26,7 @@ struct StandingIncidents {
       dropped += 1
     }
     order.append(error.id)
+    if let connection = error.line.connection { ofConnection[connection, default: []].append(error.id) }
     remember(error, incident)
   }
 
@@ -38,9 +38,6 @@ struct StandingIncidents {
   private mutating func remember(_ error: Correlator.OpenError, _ incident: Incident) {
     fresh[error.id] = (error, incident)
     if let close = incident.close { incidentOfClose[close.connection] = error.id }
-    if let client = error.line.connection {
-      incidentsOfClient[client, default: []].insert(error.id)
-    }
     guard let endpoint = error.line.upstream?.endpoint else { return }
     if incident.close == nil {
       unmatched[endpoint, default: []].insert(error.id)
@@ -58,10 +55,18 @@ struct StandingIncidents {
     }
   }
 
-  /// The access log's line of a request has come.
-  mutating func learned(of request: NginxRequest) {
-    guard let connection = request.connection else { return }
-    doubtful.formUnion(incidentsOfClient[connection] ?? [])
+  /// The access log told what became of a request.
+  mutating func answered(_ request: NginxRequest, at time: TimeEstimate) {
+    if let connection = request.connection {
+      for id in ofConnection[connection] ?? [] { doubtful.insert(id) }
+      return
+    }
+    // Without a connection's number all are asked; a flood is not.
+    guard fresh.count < 1000 else { return }
+    for (id, entry) in fresh
+    where AccessBook.fits(request, time, entry.error.line, entry.error.time) {
+      doubtful.insert(id)
+    }
   }
 
   mutating func somebodyDied(at time: TimeEstimate) {
@@ -88,11 +93,8 @@ struct StandingIncidents {
     for id in order.prefix(count) {
       guard let entry = fresh.removeValue(forKey: id) else { continue }
       if let close = entry.incident.close { incidentOfClose[close.connection] = nil }
+      if let connection = entry.error.line.connection { ofConnection[connection] = nil }
       if let endpoint = entry.error.line.upstream?.endpoint { unmatched[endpoint]?.remove(id) }
-      if let client = entry.error.line.connection {
-        incidentsOfClient[client]?.remove(id)
-        if incidentsOfClient[client]?.isEmpty == true { incidentsOfClient[client] = nil }
-      }
     }
     order.removeFirst(count)
   }

@@ -1,4 +1,4 @@
-import Evidence
+public import Evidence
 
 /// What was counted for one upstream server.
 public struct UpstreamStatistics: Hashable, Codable, Sendable {
@@ -24,6 +24,8 @@ public struct UpstreamStatistics: Hashable, Codable, Sendable {
   public var processes: [String] = []
   /// Closes by the backend that no nginx error explains (retried silently, or not nginx's).
   public var unexplainedCloses: Int = 0
+  /// What the access log says of it; nil without one.
+  public var traffic: UpstreamTraffic?
 }
 
 /// Running statistics of one upstream.

@@ -87,6 +87,19 @@ public struct SummaryText: Sendable {
       row("port open", { $0.checks == 0 ? "-" : "\($0.checksOpen)/\($0.checks)" }),
       row("process", { $0.processes.last ?? "none on this host" }),
     ]
+    // Only where an access log was read.
+    if group.contains(where: { $0.traffic != nil }) {
+      lines += [
+        row("tries / failed / hidden") {
+          $0.traffic.map { "\($0.tries) / \($0.failures) / \($0.hidden)" } ?? "-"
+        },
+        row("response time p50, p99") {
+          $0.traffic?.responseTime.map {
+            "\(TimeSpan(seconds: $0.p50)), \(TimeSpan(seconds: $0.p99))"
+          } ?? "-"
+        },
+      ]
+    }
     return lines.joined(separator: "\n")
   }
 

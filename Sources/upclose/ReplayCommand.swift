@@ -28,6 +28,18 @@ struct ReplayCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
+    help: ArgumentHelp("An nginx access log (- for stdin).", valueName: "file"))
+  var accessLog: [String] = []
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "The access log's log_format as nginx.conf has it, if --nginx-config is not given.",
+      valueName: "text"))
+  var logFormat: [String] = []
+
+  @Option(
+    parsing: .singleValue,
     help: ArgumentHelp(
       "The output of dmesg, dmesg -T, dmesg --json or journalctl -k, or kern.log.",
       valueName: "file"))
@@ -62,7 +74,7 @@ struct ReplayCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    if pcap.isEmpty, errorLog.isEmpty, kernelLog.isEmpty {
+    if pcap.isEmpty, errorLog.isEmpty, kernelLog.isEmpty, accessLog.isEmpty {
       throw ValidationError("give at least --error-log FILE or --pcap FILE")
     }
   }
@@ -73,13 +85,16 @@ struct ReplayCommand: ParsableCommand {
     var replay = Replay(
       printer: SessionPrinter(output: target, options: output, utcOffset: offset))
     var failures: [String] = []
+    var formats: [AccessLogFormat] = []
     if let nginxConfig {
       do {
         let loaded = try LoadedNginx(file: nginxConfig)
         replay.observe(.nginx(loaded.instance))
+        formats = loaded.accessLogFormats
       } catch { failures.append("\(error)") }
     }
     failures += readLogs(&replay)
+    failures += readAccessLogs(&replay, formats)
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
@@ -102,10 +117,13 @@ struct ReplayCommand: ParsableCommand {
   private func readLogs(_ replay: inout Replay) -> [String] {
     var failures: [String] = []
     let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
+    var options = LogOptions(zone: zone, keepsQueryStrings: keepQueries)
+    // The rest is counted: a long log is mostly other things.
+    options.onlyUpstreamFailures = true
     for path in errorLog {
       do {
         let file = try ErrorLogFile(
-          path, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries))
+          path, options: options)
         do {
           while let observation = try file.next() { replay.queue(observation) }
         } catch { failures.append("\(error)") }
@@ -122,6 +140,27 @@ struct ReplayCommand: ParsableCommand {
           replay.queue(observation)
         }
         if let error = content.error { failures.append("\(error)") }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
+  private func readAccessLogs(
+    _ replay: inout Replay, _ configured: [AccessLogFormat]
+  ) -> [String] {
+    var failures: [String] = []
+    let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
+    let given = logFormat.compactMap(AccessLogFormat.init(written:))
+    let formats = given.isEmpty ? configured + AccessLogFormat.usual : given
+    for path in accessLog {
+      do {
+        let file = try AccessLogFile(
+          path, formats: formats, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries))
+        do {
+          while let observation = try file.next() { replay.queue(observation) }
+        } catch { failures.append("\(error)") }
+        replay.observe(.counters(file.counters))
+        if let format = file.format, let spot = format.blindSpot { replay.observe(.blindSpot(spot)) }
       } catch { failures.append("\(error)") }
     }
     return failures
@@ -178,7 +217,7 @@ private struct Replay {
   mutating func queue(_ observation: Observation) {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel:
+    case .nginxLine, .kernel, .nginxRequest:
       queued.append(observation)
       cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)

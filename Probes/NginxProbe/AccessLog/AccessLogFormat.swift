@@ -1,3 +1,5 @@
+public import Evidence
+
 /// A `log_format`, compiled: the literal text and the variables between, in order.
 public struct AccessLogFormat: Hashable, Sendable {
   public enum Escape: String, Hashable, Sendable {
@@ -101,6 +103,48 @@ extension AccessLogFormat {
       '$sent_http_content_length $body_bytes_sent $request_length $request_time "$request"';
     """
 
+  /// The same, parsed.
+  public static let recommended: AccessLogFormat = {
+    let text = recommendedDirective.split(separator: "'").enumerated()
+      .compactMap { $0.offset % 2 == 1 ? $0.element : nil }.joined()
+    return AccessLogFormat(name: "upclose", text)
+  }()
+
+  /// nginx's own format with the lists of tries behind it, as many tutorials have it.
+  public static let upstreamLists = AccessLogFormat(
+    name: "combined with upstream",
+    "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent "
+      + "\"$http_referer\" \"$http_user_agent\" \"$upstream_addr\" \"$upstream_status\" "
+      + "\"$upstream_response_time\"")
+
+  /// What is tried where no configuration says which it is.
+  public static let usual: [AccessLogFormat] = [recommended, upstreamLists, combined]
+
+  /// Reads a format as a user has it: the whole directive (`log_format x '...';`), or its text alone.
+  public init?(written text: String) {
+    if text.hasPrefix("log_format ") {
+      let whole = text.hasSuffix(";") ? text : text + ";"
+      guard let directive = try? NginxConfiguration.directives(ofOption: whole).first else {
+        return nil
+      }
+      self.init(directive)
+    } else {
+      self.init(name: "the given one", text)
+    }
+  }
+
+  /// What a log in this format hides; nil when it has all that is wanted.
+  public var blindSpot: BlindSpot? {
+    let missing = Self.missingFields(variables)
+    guard let first = missing.first else { return nil }
+    let uses = missing.prefix(2).compactMap { Self.use(of: $0) }.joined(separator: "; ")
+    return BlindSpot(
+      id: "access-log-format",
+      what: "log_format \(String(escapingControlsIn: name.utf8)) lacks \(first)"
+        + (missing.count > 1 ? " and \(missing.count - 1) more" : ""),
+      cost: "not known: \(uses)", remedy: "add the log_format that `upclose doctor` prints")
+  }
+
   /// What the fields are for, those that matter most first.
   static let wanted: [(variable: String, use: String)] = [
     ("$upstream_addr", "which backends were tried"),
@@ -144,4 +188,14 @@ public struct AccessLogFormats: Sendable {
   }
 
   public subscript(name: String) -> AccessLogFormat? { formats[name] }
+}
+
+extension LoadedNginx {
+  /// The formats of its access logs, each once.
+  public var accessLogFormats: [AccessLogFormat] {
+    let formats = AccessLogFormats(directives)
+    var seen: Set<String> = []
+    return settings.accessLogs.compactMap(\.format).filter { seen.insert($0).inserted }
+      .compactMap { formats[$0] }
+  }
 }

@@ -19,32 +19,7 @@ public struct AuditSubject: Sendable {
     version = loaded.build.version
     self.measured = measured
     self.host = host
-    var sites: [PassSite] = []
-    for module in loaded.directives where ["http", "stream"].contains(module.name) {
-      Self.collect(
-        module.block ?? [], [loaded.directives, module.block ?? []], module.name, loaded.settings,
-        &sites)
-    }
-    self.sites = sites
-  }
-
-  private static func collect(
-    _ block: [Directive], _ levels: [[Directive]], _ module: String, _ settings: NginxSettings,
-    _ sites: inout [PassSite]
-  ) {
-    for directive in block where directive.name != "upstream" {
-      if let inner = directive.block {
-        collect(inner, levels + [inner], module, settings, &sites)
-      } else if let kind = PassSite.Kind(directive.name), let target = directive.arguments.first {
-        let groups = settings.passes.filter { $0.location == directive.location }.map {
-          settings.upstreams[$0.group]
-        }
-        sites.append(
-          PassSite(
-            pass: directive, kind: kind, isStream: module == "stream", target: target,
-            levels: levels, groups: groups))
-      }
-    }
+    sites = PassSite.all(in: loaded.directives, loaded.settings)
   }
 
   /// Whether this nginx is that version or a later one; nil when it is not known.

@@ -31,6 +31,8 @@ public struct LogSetting: Hashable, Sendable {
   public var level: LogLevel
   /// As `/etc/nginx/nginx.conf:4`; nil for the one that is compiled in.
   public var location: String?
+  /// Of an access log of `http`: the name of its `log_format`.
+  public var format: String?
 
   public enum Target: Hashable, Sendable {
     /// An absolute path.

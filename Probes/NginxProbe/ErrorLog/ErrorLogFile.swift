@@ -18,6 +18,7 @@ public final class ErrorLogFile {
   private var parser: ErrorLogParser
   private var splitter: EntrySplitter
   private var counts = LogCounts()
+  private var counting: LogCensus?
   private var ready: [Observation] = []
   private var position = 0
   private var chunk = [UInt8](repeating: 0, count: 128 << 10)
@@ -68,6 +69,15 @@ public final class ErrorLogFile {
     return ready[position]
   }
 
+  /// Reads all that is left and counts it, by message, worker and upstream; no line is kept.
+  /// - Throws: as `next`.
+  public func census() throws -> ErrorLogCensus {
+    counting = LogCensus()
+    defer { counting = nil }
+    while !isAtEnd { try readChunk() }
+    return counting?.result ?? ErrorLogCensus()
+  }
+
   private func readChunk() throws {
     let offset = splitter.nextOffset
     let count = try chunk.withUnsafeMutableBytes { try input.read(into: $0, at: offset) }
@@ -88,6 +98,7 @@ public final class ErrorLogFile {
   }
 
   private func take(_ entry: Span<UInt8>, _ offset: UInt64) {
+    if counting != nil { return count(entry, offset) }
     switch parser.parse(entry, path: path, offset: offset) {
     case .line(let line):
       counts.lines += 1
@@ -101,6 +112,16 @@ public final class ErrorLogFile {
       counts.notParsed += 1
       return
     }
+    lastEntry = offset + UInt64(entry.count)
+  }
+
+  private func count(_ entry: Span<UInt8>, _ offset: UInt64) {
+    guard let scanned = ScannedEntry(entry) else {
+      counts.notParsed += 1
+      return
+    }
+    counts.lines += 1
+    counting?.count(scanned, entry)
     lastEntry = offset + UInt64(entry.count)
   }
 

@@ -22,6 +22,43 @@ struct PassSite: Sendable {
     }
   }
 
+  /// Every pass of `http` and `stream`, in order.
+  static func all(in directives: [Directive], _ settings: NginxSettings) -> [PassSite] {
+    var sites: [PassSite] = []
+    for module in directives where ["http", "stream"].contains(module.name) {
+      let block = module.block ?? []
+      collect(block, [directives, block], module.name, settings, &sites)
+    }
+    return sites
+  }
+
+  private static func collect(
+    _ block: [Directive], _ levels: [[Directive]], _ module: String, _ settings: NginxSettings,
+    _ sites: inout [PassSite]
+  ) {
+    for directive in block where directive.name != "upstream" {
+      if let inner = directive.block {
+        collect(inner, levels + [inner], module, settings, &sites)
+      } else if let kind = Kind(directive.name), let target = directive.arguments.first {
+        let groups = settings.passes.filter { $0.location == directive.location }.map {
+          settings.upstreams[$0.group]
+        }
+        sites.append(
+          PassSite(
+            pass: directive, kind: kind, isStream: module == "stream", target: target,
+            levels: levels, groups: groups))
+      }
+    }
+  }
+
+  /// What follows a failed try here.
+  var retryRules: RetryRules {
+    RetryRules(
+      nextUpstream: own("next_upstream")?.arguments ?? ["error", "timeout"],
+      tries: own("next_upstream_tries")?.arguments.first.flatMap { Int($0) } ?? 0,
+      buffersRequests: own("request_buffering")?.arguments.first != "off")
+  }
+
   /// The directive that holds here: the innermost block's, by nginx's rule of inheritance.
   func directive(_ name: String) -> Directive? {
     levels.reversed().lazy.compactMap { level in level.last { $0.name == name } }.first
@@ -88,4 +125,17 @@ struct PassSite: Sendable {
   }
 
   var groupName: String { groups.first?.name ?? String(escapingControlsIn: target.utf8) }
+}
+
+extension NginxSettings {
+  /// Gives each group the retry rules of the locations that lead to it, where they agree.
+  mutating func fillRetryRules(_ directives: [Directive]) {
+    var rules: [Int: Set<RetryRules>] = [:]
+    for site in PassSite.all(in: directives, self) where !site.isStream {
+      for target in passes where target.location == site.pass.location {
+        rules[target.group, default: []].insert(site.retryRules)
+      }
+    }
+    for (group, found) in rules where found.count == 1 { upstreams[group].retry = found.first }
+  }
 }
