@@ -138,24 +138,34 @@ extension Tracker {
     }
   }
 
+  private mutating func tally(
+    _ number: UInt32, _ isOriginator: Bool
+  ) -> UnsafeMutablePointer<Tallies.Side> {
+    let record = table.records[number]
+    if record.pointee.tallies == 0 { record.pointee.tallies = tallies.take(Tallies()) }
+    let sides = UnsafeMutableRawPointer(tallies[record.pointee.tallies])
+      .assumingMemoryBound(to: Tallies.Side.self)
+    return isOriginator ? sides : sides + 1
+  }
+
   mutating func countRetransmission(_ number: UInt32, _ isOriginator: Bool) {
-    let rare = rare(number, isOriginator)
-    rare.pointee.retransmissions &+= 1
-    scaled(number, isOriginator, "T", rare.pointee.retransmissions)
+    let tally = tally(number, isOriginator)
+    tally.pointee.retransmissions &+= 1
+    scaled(number, isOriginator, "T", tally.pointee.retransmissions)
     let sender = sides(number, isOriginator).sender
     if sender.pointee.unanswered != .max { sender.pointee.unanswered += 1 }
   }
 
   mutating func countZeroWindow(_ number: UInt32, _ isOriginator: Bool) {
-    let rare = rare(number, isOriginator)
-    rare.pointee.zeroWindows &+= 1
-    scaled(number, isOriginator, "W", rare.pointee.zeroWindows)
+    let tally = tally(number, isOriginator)
+    tally.pointee.zeroWindows &+= 1
+    scaled(number, isOriginator, "W", tally.pointee.zeroWindows)
   }
 
   mutating func countGap(_ number: UInt32, _ isOriginator: Bool) {
-    let rare = rare(number, isOriginator)
-    rare.pointee.gaps &+= 1
-    scaled(number, isOriginator, "G", rare.pointee.gaps)
+    let tally = tally(number, isOriginator)
+    tally.pointee.gaps &+= 1
+    scaled(number, isOriginator, "G", tally.pointee.gaps)
   }
 
   /// The connection's `Ending`, made when it is first needed.

@@ -18,9 +18,6 @@ extension Tracker {
   {
     let record = table.records[number]
     var (sender, receiver) = sides(number, fromOriginator)
-    if let ahead = updateOrdinary(number, record, sender, receiver, fromOriginator, segment) {
-      return understand(number, fromOriginator, segment, ahead: ahead)
-    }
     let flags = segment.pointee.flags
     let control: TCPFlags = [.syn, .fin, .rst]
     let isControl = !flags.isDisjoint(with: control)

@@ -12,6 +12,7 @@ struct Tracker: ~Copyable {
   var counters = TrackerCounters()
   var table = ConnectionTable()
   var endings = Pool<Ending>()
+  var tallies = Pool<Tallies>()
   var ranges = Pool<OutOfOrder>()
   var lines = RequestLines()
   var timers = TimerHeap()
@@ -32,6 +33,8 @@ struct Tracker: ~Copyable {
   private let segments: UnsafeMutablePointer<Segment>
   private let decoded: UnsafeMutablePointer<Decoded>
   private static var batchSize: Int { 16 }
+  /// Their records fit into a second-level cache.
+  private static var fewConnections: Int { 16_384 }
 
   /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
   init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
@@ -50,6 +53,7 @@ struct Tracker: ~Copyable {
   }
 
   /// Takes one packet.
+  @inline(__always)
   mutating func process(_ packet: CapturedPacket) {
     let result = Decoder.decode(packet, into: &segments.pointee)
     if case .segment = result { segments.pointee.hash = ConnectionTable.hash(segments) }
@@ -57,8 +61,13 @@ struct Tracker: ~Copyable {
   }
 
   /// Takes several packets. While one is decoded, the table's entry for the one before is on its way
-  /// from memory, and so are the connections of all before the first is looked at.
+  /// from memory, and so are the connections of all before the first is looked at. A small table is
+  /// in the cache anyway, and asking for it would only cost time.
   mutating func process(_ batch: UnsafeBufferPointer<CapturedPacket>) {
+    if table.count < Self.fewConnections {
+      for packet in batch { process(packet) }
+      return
+    }
     var start = 0
     while start < batch.count {
       let count = min(batch.count - start, Self.batchSize)
@@ -141,7 +150,13 @@ struct Tracker: ~Copyable {
       (number, isOriginator) = begun
     }
     counters.segments &+= 1
-    update(number, isOriginator, segment)
+    let record = table.records[number]
+    let (sender, receiver) = sides(number, isOriginator)
+    if let ahead = updateOrdinary(number, record, sender, receiver, isOriginator, segment) {
+      understand(number, isOriginator, segment, ahead: ahead)
+    } else {
+      update(number, isOriginator, segment)
+    }
   }
 
   /// A packet whose TCP header is wrong begins a connection, and counts for none (Zeek looks at the
