@@ -45,7 +45,8 @@ final class LogInput {
       let count = min(firstBytes.count, buffer.count)
       buffer.copyBytes(from: firstBytes.prefix(count))
       firstBytes.removeFirst(count)
-      return count
+      let more = try readRaw(into: .init(rebasing: buffer[count...]), at: offset)
+      return count + more
     }
     return try readRaw(into: buffer, at: offset)
   }

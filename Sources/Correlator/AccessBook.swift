@@ -60,7 +60,9 @@ struct AccessBook {
   }
 
   /// Whether a request may be an error's.
-  static func fits(_ request: NginxRequest, _ end: TimeEstimate, _ line: NginxLine, _ time: TimeEstimate)
+  static func fits(
+    _ request: NginxRequest, _ end: TimeEstimate, _ line: NginxLine, _ time: TimeEstimate
+  )
     -> Bool
   {
     if let worker = request.worker, worker != line.worker { return false }
@@ -91,6 +93,14 @@ struct AccessBook {
 }
 
 extension NginxRequest {
+  /// Whether another try followed the one that failed on this upstream.
+  func wasRetried(after peer: UpstreamPeer?) -> Bool? {
+    guard let peer, let index = tries.firstIndex(where: { $0.peer == peer && $0.failed }) else {
+      return nil
+    }
+    return tries[(index + 1)...].contains { !$0.followsRedirect }
+  }
+
   /// The only try that an error may be about; nil when several may be.
   func attempt(of line: NginxLine) -> UpstreamTry? {
     let same = tries.filter { $0.peer == line.upstream && ($0.failed || $0.status == nil) }

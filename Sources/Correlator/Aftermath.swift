@@ -32,7 +32,8 @@ struct AftermathRules {
   /// Whether another try followed; nil without an access log.
   var retried: Bool? {
     guard let request else { return nil }
-    return request.tries.dropFirst().contains { !$0.followsRedirect }
+    return request.wasRetried(after: line.upstream)
+      ?? request.tries.dropFirst().contains { !$0.followsRedirect }
   }
 
   var notRetriedBecause: String? {

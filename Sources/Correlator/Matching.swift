@@ -69,8 +69,9 @@ struct Matching {
       var found: [Int: Double] = [:]
       let attempt = attempt(error)
       func consider(_ column: Int) -> Bool {
-        guard let score = scorer.score(
-          error.line, at: error.time, free[column].close, attempt)
+        guard
+          let score = scorer.score(
+            error.line, at: error.time, free[column].close, attempt)
         else { return false }
         found[column] = score - orderCost(row, of: errors.count, column, of: free.count)
         return true

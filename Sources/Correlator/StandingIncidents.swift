@@ -13,7 +13,6 @@ struct StandingIncidents {
   private var incidentOfClose: [UInt64: Int] = [:]
   private var unmatched: [Endpoint: Set<Int>] = [:]
   private var doubtful: Set<Int> = []
-  private var ofConnection: [UInt64: [Int]] = [:]
   private var deaths: [TimeEstimate] = []
 
   subscript(id: Int) -> (error: Correlator.OpenError, incident: Incident)? { fresh[id] }
@@ -26,7 +25,6 @@ struct StandingIncidents {
       dropped += 1
     }
     order.append(error.id)
-    if let connection = error.line.connection { ofConnection[connection, default: []].append(error.id) }
     remember(error, incident)
   }
 
@@ -58,7 +56,7 @@ struct StandingIncidents {
   /// The access log told what became of a request.
   mutating func answered(_ request: NginxRequest, at time: TimeEstimate) {
     if let connection = request.connection {
-      for id in ofConnection[connection] ?? [] { doubtful.insert(id) }
+      doubtful.formUnion(incidentsOfClient[connection] ?? [])
       return
     }
     // Without a connection's number all are asked; a flood is not.
@@ -93,7 +91,6 @@ struct StandingIncidents {
     for id in order.prefix(count) {
       guard let entry = fresh.removeValue(forKey: id) else { continue }
       if let close = entry.incident.close { incidentOfClose[close.connection] = nil }
-      if let connection = entry.error.line.connection { ofConnection[connection] = nil }
       if let endpoint = entry.error.line.upstream?.endpoint { unmatched[endpoint]?.remove(id) }
     }
     order.removeFirst(count)

@@ -47,7 +47,7 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
   public init(
     name: String, isExplicit: Bool = true, servers: [UpstreamServer], keepalive: Int? = nil,
     keepaliveTimeout: TimeSpan? = nil, keepaliveRequests: Int? = nil, hasZone: Bool = false,
-    location: String? = nil
+    location: String? = nil, retry: RetryRules? = nil
   ) {
     self.name = name
     self.isExplicit = isExplicit
@@ -57,6 +57,7 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
     self.keepaliveRequests = keepaliveRequests
     self.hasZone = hasZone
     self.location = location
+    self.retry = retry
   }
 }
 

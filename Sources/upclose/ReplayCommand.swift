@@ -160,7 +160,9 @@ struct ReplayCommand: ParsableCommand {
           while let observation = try file.next() { replay.queue(observation) }
         } catch { failures.append("\(error)") }
         replay.observe(.counters(file.counters))
-        if let format = file.format, let spot = format.blindSpot { replay.observe(.blindSpot(spot)) }
+        if let format = file.format, let spot = format.blindSpot {
+          replay.observe(.blindSpot(spot))
+        }
       } catch { failures.append("\(error)") }
     }
     return failures

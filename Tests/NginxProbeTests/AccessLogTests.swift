@@ -69,7 +69,8 @@ import Testing
   func `several tries, and an internal redirect, in any format`(directive: String) throws {
     let format = try format(directive)
     let values = [
-      "upstream_addr": "10.0.0.1:80, unix:/run/a.sock : 10.0.0.2:81", "upstream_status": "502, 504 : 200",
+      "upstream_addr": "10.0.0.1:80, unix:/run/a.sock : 10.0.0.2:81",
+      "upstream_status": "502, 504 : 200",
       "status": "200", "pid": "7",
     ]
     let line = format.elements.map { element in
@@ -93,7 +94,8 @@ import Testing
     ("499", "-", "400", "-", true), ("000", "-", "-", "0", true), ("009", "200", "-", "5", true),
     ("502", "502", "157", "157", true), ("504", "504", "167", "167", true),
     ("200", "200", "400", "40", true), ("200", "200", "400", "400", false),
-    ("200", "200", "-", "40", false), ("304", "304", "400", "0", false), ("500", "500", "9", "9", false),
+    ("200", "200", "-", "40", false), ("304", "304", "400", "0", false),
+    ("500", "500", "9", "9", false),
   ])
   func `which requests matter`(
     status: String, upstreamStatus: String, length: String, body: String, matters: Bool
@@ -113,13 +115,15 @@ import Testing
   }
 
   @Test func `a URI cannot forge what follows it`() throws {
-    let format = try format(#"log_format x '"$request" $status [$upstream_addr] [$upstream_status]';"#)
+    let format = try format(
+      #"log_format x '"$request" $status [$upstream_addr] [$upstream_status]';"#)
     let request = try #require(
       try parse(format, #""GET /\x22 200 [1.1.1.1:1] [200]\x1B HTTP/1.1" 502 [10.0.0.1:80] [502]"#))
     #expect(request.status == 502)
     #expect(request.tries.map(\.peer) == [peer("10.0.0.1:80")])
     let json = try self.format(
-      #"log_format x escape=json '{"r":"$request","s":$status,"a":"$upstream_addr","u":"$upstream_status"}';"#)
+      #"log_format x escape=json '{"r":"$request","s":$status,"a":"$upstream_addr","u":"$upstream_status"}';"#
+    )
     let other = try #require(
       try parse(
         json, #"{"r":"GET /\",\"s\":200\\","s":504,"a":"10.0.0.1:80","u":"504"}"#))

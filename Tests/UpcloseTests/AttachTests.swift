@@ -96,7 +96,9 @@ import Testing
   @Test func `without root it names what it lacks and what still works`() throws {
     let scratch = try Scratch()
     let copy = scratch.path + "/upclose"
-    try FileManager.default.copyItem(atPath: Program.upclose, toPath: copy)
+    // By another program: a descriptor open for writing that some other test's child inherits would
+    // make the copy "busy".
+    _ = try Program.run("/bin/cp", [Program.upclose, copy])
     let outcome = try Program.run(
       "/usr/bin/setpriv",
       [

@@ -123,7 +123,8 @@ public final class AccessLogFile {
       let names = candidates.map(\.name).joined(separator: ", ")
       throw ProbeError(
         doing: "read \(path)",
-        reason: "its first lines are in none of the formats \(String(escapingControlsIn: names.utf8))",
+        reason:
+          "its first lines are in none of the formats \(String(escapingControlsIn: names.utf8))",
         remedy: "give its log_format with --nginx-config or --log-format")
     }
     parser = best.parser

@@ -26,7 +26,8 @@ public struct AccessLogParser {
     guard let scanner = AccessLogScanner(format) else {
       throw ConfigurationError(
         file: format.directive?.file ?? "log_format \(format.name)", line: format.directive?.line,
-        reason: "in log_format \(format.name) two variables stand side by side: nothing tells where "
+        reason:
+          "in log_format \(format.name) two variables stand side by side: nothing tells where "
           + "the first ends")
     }
     self.format = format
@@ -118,7 +119,11 @@ public struct AccessLogParser {
           if let time = attempt.headerTime { $0.header.record(Self.milliseconds(time)) }
           if let time = attempt.responseTime { $0.response.record(Self.milliseconds(time)) }
           if let size {
-            if attempt.failed { $0.failedBytes.record(size) } else { $0.succeededBytes.record(size) }
+            if attempt.failed {
+              $0.failedBytes.record(size)
+            } else {
+              $0.succeededBytes.record(size)
+            }
           }
         }
       }
@@ -186,11 +191,14 @@ public struct AccessLogParser {
   private mutating func time(
     _ line: UnsafeBufferPointer<UInt8>, _ arrival: Timestamp?
   ) -> TimeEstimate {
-    guard let base = line.baseAddress else { return TimeEstimate(exactly: arrival ?? Timestamp(seconds: 0)) }
+    guard let base = line.baseAddress else {
+      return TimeEstimate(exactly: arrival ?? Timestamp(seconds: 0))
+    }
     if let range = scanner[.msec], let milliseconds = Self.milliseconds(base, range) {
       let time = Timestamp(nanoseconds: Int64(milliseconds) * 1_000_000)
       let latest = time + .milliseconds(1) + TimeEstimate.stallAllowance
-      return TimeEstimate(best: time, earliest: time, latest: min(latest, max(arrival ?? latest, time)))
+      return TimeEstimate(
+        best: time, earliest: time, latest: min(latest, max(arrival ?? latest, time)))
     }
     let stamp: Timestamp? =
       if let range = scanner[.timeISO] { Timestamp(iso8601: Self.text(base, range)) } else {
@@ -231,7 +239,8 @@ extension AccessLogParser {
 
   /// `0.123` in milliseconds; nil for `-` and anything else.
   static func milliseconds(_ base: UnsafePointer<UInt8>, _ range: Range<Int>) -> Int? {
-    guard range.count >= 5, range.count <= 18, base[range.upperBound - 4] == UInt8(ascii: ".") else {
+    guard range.count >= 5, range.count <= 18, base[range.upperBound - 4] == UInt8(ascii: ".")
+    else {
       return nil
     }
     guard let whole = integer(base, range.lowerBound..<range.upperBound - 4),
@@ -249,7 +258,9 @@ extension AccessLogParser {
 extension Timestamp {
   /// Reads `24/Nov/2026:10:01:02 +0100` (`$time_local`); nil for anything else.
   init?(accessLog text: String) {
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    let months = [
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
     let bytes = Array(text.utf8)
     guard bytes.count == 26 else { return nil }
     func number(_ range: Range<Int>) -> Int? {

@@ -68,7 +68,8 @@ struct AccessLogScanner {
         let start = position
         let end =
           step.end.isEmpty
-          ? count : Self.find(step.end, base, count, from: start, isJSON, isOpenList: step.isOpenList)
+          ? count
+          : Self.find(step.end, base, count, from: start, isJSON, isOpenList: step.isOpenList)
         guard end >= 0 else { return false }
         if step.field >= 0 {
           ranges[step.field * 2] = Int32(truncatingIfNeeded: start)
@@ -103,7 +104,8 @@ struct AccessLogScanner {
         if isJSON, first == 0x22, isEscaped(base, position, from: start) {
         } else if isOpenList, goesOn(base, count, position, from: start) {
           // Behind `, ` or ` : ` comes another try.
-          position += base[position] == 0x20 && position > start && base[position - 1] != 0x2c ? 2 : 0
+          position +=
+            base[position] == 0x20 && position > start && base[position - 1] != 0x2c ? 2 : 0
         } else {
           return position
         }
@@ -121,7 +123,8 @@ struct AccessLogScanner {
     return position + 2 < count && base[position + 1] == 0x3a && base[position + 2] == 0x20
   }
 
-  private static func isEscaped(_ base: UnsafePointer<UInt8>, _ position: Int, from start: Int) -> Bool
+  private static func isEscaped(_ base: UnsafePointer<UInt8>, _ position: Int, from start: Int)
+    -> Bool
   {
     var slashes = 0
     while position - slashes > start, base[position - slashes - 1] == 0x5c { slashes += 1 }

@@ -92,7 +92,8 @@ struct SettingsReader {
         var log = LogSetting(path, prefix: prefix, level: .info, location: directive.location)
         // Those of sessions have formats of their own.
         if module == .http {
-          log.format = directive.arguments.dropFirst().first { !$0.contains("=") && $0 != "gzip" }
+          log.format =
+            directive.arguments.dropFirst().first { !$0.contains("=") && $0 != "gzip" }
             ?? "combined"
         }
         add(log, to: \.accessLogs)

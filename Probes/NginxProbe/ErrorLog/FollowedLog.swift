@@ -64,29 +64,36 @@ final class FollowedLog {
   /// - Parameter body: gets each entry, its offset, when it was read, and when the file it is from
   ///   was last read to its end (nil: never, so it may be old).
   func service(_ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void) {
-    for log in retired { read(log, body) }
     // A file may be replaced again while its predecessor is being read.
     for _ in 0..<Self.mostRetired {
-      if let current { read(current, body) }
+      // A worker goes from the old file to the new one: what stands in the new by now comes after all
+      // that the same worker wrote to the old, so the old is read between the look and the reading.
+      let seen = retired.isEmpty ? nil : current?.size
+      for log in retired { read(log, body) }
+      if let current { read(current, upTo: seen, body) }
       guard leadsElsewhere() else { break }
       let before = current?.identity
       if let old = current {
         retired.append(old)
-        // What was written between the last read and the appearance of the new file.
-        read(old, body)
         rotations += 1
       }
       current = nil
       openCurrent(fromEnd: false)
-      if current == nil || current?.identity == before { break }
+      if current == nil || current?.identity == before {
+        for log in retired { read(log, body) }
+        break
+      }
     }
     forgetRetired()
   }
 
-  private func read(_ log: OpenLog, _ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void) {
+  private func read(
+    _ log: OpenLog, upTo end: UInt64? = nil,
+    _ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void
+  ) {
     let lastEmpty = log.lastEmpty
     do {
-      if try log.readToEnd({ body($0, $1, $2, lastEmpty) }) { rotations += 1 }
+      if try log.readToEnd(upTo: end, { body($0, $1, $2, lastEmpty) }) { rotations += 1 }
       if log === current { problem = nil }
     } catch {
       problem = ProbeError(
