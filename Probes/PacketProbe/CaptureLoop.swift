@@ -45,7 +45,9 @@ final class CaptureLoop: @unchecked Sendable {
 
   func run(_ thread: ProbeThread, _ changes: () -> UpstreamChange?) {
     var nextBooks = currentTime().nanoseconds + 1_000_000_000
-    if session.isLight { tell(Self.lightSpot("only SYN, FIN and RST were captured, as asked")) }
+    if session.isLight {
+      tell(Self.lightSpot("only SYN, FIN and RST were captured, as asked"))
+    }
     while !thread.shouldStop {
       if let change = changes() { watch(change.upstreams) }
       let before = currentTime()
@@ -120,12 +122,13 @@ final class CaptureLoop: @unchecked Sendable {
   /// - Returns: whether to go on.
   private func recover(_ thread: ProbeThread) -> Bool {
     let reason = session.capture.errorMessage
+    let device = session.settings.device
     earlierDrops.kernel += lastDrops.kernel
     earlierDrops.interface += lastDrops.interface
     lastDrops = (0, 0)
     tell(
       BlindSpot(
-        id: captureStoppedBlindSpot, what: "capture on \(session.settings.device) stopped: \(reason)",
+        id: captureStoppedBlindSpot, what: "capture on \(device) stopped: \(reason)",
         cost: "closes are not seen until it is back"))
     while thread.sleep(milliseconds: 500) {
       tracker.advance(to: currentTime().nanoseconds)

@@ -76,6 +76,8 @@ public struct TrackerOptions: Sendable {
     var options = Self()
     options.cutPayloadIsGap = false
     options.attemptDelay = .seconds(150)
+    // Tens of thousands may close each second; what trails in comes within round trips.
+    options.closeDelay = .seconds(2)
     options.inactivityTimeout = .seconds(24 * 3600)
     options.handshakeInactivityTimeout = .seconds(180)
     options.live = Live()

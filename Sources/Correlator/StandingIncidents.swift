@@ -12,6 +12,8 @@ struct StandingIncidents {
   private var order: [Int] = []
   private var incidentOfClose: [UInt64: Int] = [:]
   private var unmatched: [Endpoint: Set<Int>] = [:]
+  /// Incidents by nginx's number of the client's connection.
+  private var incidentsOfClient: [UInt64: Set<Int>] = [:]
   private var doubtful: Set<Int> = []
   private var deaths: [TimeEstimate] = []
 
@@ -36,6 +38,9 @@ struct StandingIncidents {
   private mutating func remember(_ error: Correlator.OpenError, _ incident: Incident) {
     fresh[error.id] = (error, incident)
     if let close = incident.close { incidentOfClose[close.connection] = error.id }
+    if let client = error.line.connection {
+      incidentsOfClient[client, default: []].insert(error.id)
+    }
     guard let endpoint = error.line.upstream?.endpoint else { return }
     if incident.close == nil {
       unmatched[endpoint, default: []].insert(error.id)
@@ -92,6 +97,10 @@ struct StandingIncidents {
       guard let entry = fresh.removeValue(forKey: id) else { continue }
       if let close = entry.incident.close { incidentOfClose[close.connection] = nil }
       if let endpoint = entry.error.line.upstream?.endpoint { unmatched[endpoint]?.remove(id) }
+      if let client = entry.error.line.connection {
+        incidentsOfClient[client]?.remove(id)
+        if incidentsOfClient[client]?.isEmpty == true { incidentsOfClient[client] = nil }
+      }
     }
     order.removeFirst(count)
   }
