@@ -88,14 +88,18 @@ public struct AccessLogParser {
     let header = scanner[.headerTime].flatMap { Self.milliseconds(base, $0) }
     let response = scanner[.responseTime].flatMap { Self.milliseconds(base, $0) }
     let size = scanner[.requestLength].flatMap { Self.integer(base, $0) }
-    table.with(UnsafeBufferPointer(start: base + address.lowerBound, count: address.count)) {
-      $0.tries += 1
-      if failed { $0.failures += 1 }
-      if let connect { $0.connect.record(connect) }
-      if let header { $0.header.record(header) }
-      if let response { $0.response.record(response) }
-      if let size {
-        if failed { $0.failedBytes.record(size) } else { $0.succeededBytes.record(size) }
+    let name = UnsafeBufferPointer(start: base + address.lowerBound, count: address.count)
+    guard let totals = table.totals(name) else { return !failed }
+    totals.values.pointee.tries += 1
+    if failed { totals.values.pointee.failures += 1 }
+    if let connect { totals.values.pointee.connect.record(connect) }
+    if let header { totals.values.pointee.header.record(header) }
+    if let response { totals.values.pointee.response.record(response) }
+    if let size {
+      if failed {
+        totals.values.pointee.failedBytes.record(size)
+      } else {
+        totals.values.pointee.succeededBytes.record(size)
       }
     }
     return !failed
@@ -108,23 +112,27 @@ public struct AccessLogParser {
     }
     for attempt in request.tries {
       guard let peer = attempt.peer else { continue }
-      Array(peer.description.utf8).withUnsafeBufferPointer { name in
-        table.with(name) {
-          $0.tries += 1
-          if attempt.failed {
-            $0.failures += 1
-            if succeeded { $0.hidden += 1 }
-          }
-          if let time = attempt.connectTime { $0.connect.record(Self.milliseconds(time)) }
-          if let time = attempt.headerTime { $0.header.record(Self.milliseconds(time)) }
-          if let time = attempt.responseTime { $0.response.record(Self.milliseconds(time)) }
-          if let size {
-            if attempt.failed {
-              $0.failedBytes.record(size)
-            } else {
-              $0.succeededBytes.record(size)
-            }
-          }
+      let found = Array(peer.description.utf8).withUnsafeBufferPointer { table.totals($0) }
+      guard let totals = found else { continue }
+      totals.values.pointee.tries += 1
+      if attempt.failed {
+        totals.values.pointee.failures += 1
+        if succeeded { totals.values.pointee.hidden += 1 }
+      }
+      if let time = attempt.connectTime {
+        totals.values.pointee.connect.record(Self.milliseconds(time))
+      }
+      if let time = attempt.headerTime {
+        totals.values.pointee.header.record(Self.milliseconds(time))
+      }
+      if let time = attempt.responseTime {
+        totals.values.pointee.response.record(Self.milliseconds(time))
+      }
+      if let size {
+        if attempt.failed {
+          totals.values.pointee.failedBytes.record(size)
+        } else {
+          totals.values.pointee.succeededBytes.record(size)
         }
       }
     }

@@ -7,8 +7,9 @@ struct AccessLogScanner {
   private struct Step {
     /// Where the value's range is kept; -1: it is passed over.
     var field: Int
-    /// What ends it; empty: the end of the line.
-    var end: [UInt8]
+    /// What ends it, in `literals`; empty: the end of the line.
+    var end: Range<Int>
+    var firstByte: UInt8
     /// Values of several tries, not quoted or in brackets.
     var isOpenList: Bool
   }
@@ -17,6 +18,8 @@ struct AccessLogScanner {
   private(set) var ranges = [Int32](repeating: -1, count: AccessField.allCases.count * 2)
   private let prefix: [UInt8]
   private var steps: [Step] = []
+  /// The bytes of all literal texts, one behind the other.
+  private var literals: [UInt8] = []
   private let isJSON: Bool
   let fields: Set<AccessField>
 
@@ -43,7 +46,12 @@ struct AccessLogScanner {
       let field = AccessField(name)
       if let field { fields.insert(field) }
       let isList = AccessField.isPerTry(name) && (end.first == 0x20 || end.first == 0x2c)
-      steps.append(Step(field: field?.rawValue ?? -1, end: end, isOpenList: isList))
+      let start = literals.count
+      literals += end
+      steps.append(
+        Step(
+          field: field?.rawValue ?? -1, end: start..<literals.count, firstByte: end.first ?? 0,
+          isOpenList: isList))
     }
     // What stands behind the last field that is read needs no look.
     while let last = steps.last, last.field < 0 { steps.removeLast() }
@@ -60,52 +68,51 @@ struct AccessLogScanner {
   mutating func scan(_ line: UnsafeBufferPointer<UInt8>) -> Bool {
     guard let base = line.baseAddress, line.count < Int(Int32.max) else { return false }
     let count = line.count
-    guard Self.has(prefix, base, count, at: 0) else { return false }
+    guard count >= prefix.count else { return false }
+    for index in 0..<prefix.count where base[index] != prefix[index] { return false }
     var position = prefix.count
     let isJSON = isJSON
-    return ranges.withUnsafeMutableBufferPointer { ranges in
-      for step in steps {
-        let start = position
-        let end =
-          step.end.isEmpty
-          ? count
-          : Self.find(step.end, base, count, from: start, isJSON, isOpenList: step.isOpenList)
-        guard end >= 0 else { return false }
-        if step.field >= 0 {
-          ranges[step.field * 2] = Int32(truncatingIfNeeded: start)
-          ranges[step.field * 2 + 1] = Int32(truncatingIfNeeded: end)
+    return literals.withUnsafeBufferPointer { literals in
+      ranges.withUnsafeMutableBufferPointer { ranges in
+        for step in steps {
+          let start = position
+          let text = UnsafeBufferPointer(rebasing: literals[step.end])
+          let end =
+            text.isEmpty ? count : Self.find(text, step, base, count, from: start, isJSON)
+          guard end >= 0 else { return false }
+          if step.field >= 0 {
+            ranges[step.field * 2] = Int32(truncatingIfNeeded: start)
+            ranges[step.field * 2 + 1] = Int32(truncatingIfNeeded: end)
+          }
+          position = end + text.count
         }
-        position = end + step.end.count
+        return true
       }
-      return true
     }
   }
 
-  @inline(__always)
-  private static func has(
-    _ text: [UInt8], _ base: UnsafePointer<UInt8>, _ count: Int, at position: Int
-  ) -> Bool {
-    guard position + text.count <= count else { return false }
-    for index in 0..<text.count where base[position + index] != text[index] { return false }
-    return true
-  }
-
   /// Where a text next stands; -1 when nowhere.
+  @inline(__always)
   private static func find(
-    _ text: [UInt8], _ base: UnsafePointer<UInt8>, _ count: Int, from start: Int, _ isJSON: Bool,
-    isOpenList: Bool
+    _ text: UnsafeBufferPointer<UInt8>, _ step: Step, _ base: UnsafePointer<UInt8>, _ count: Int,
+    from start: Int, _ isJSON: Bool
   ) -> Int {
-    let first = text[0]
     var position = start
     while true {
-      position = firstByte(first, base, count, from: position)
+      position = firstByte(step.firstByte, base, count, from: position)
       guard position < count else { return -1 }
-      if has(text, base, count, at: position) {
-        if isJSON, first == 0x22, isEscaped(base, position, from: start) {
-        } else if isOpenList, goesOn(base, count, position, from: start) {
+      var isHere = position + text.count <= count
+      var index = 1
+      while isHere, index < text.count {
+        isHere = base[position + index] == text[index]
+        index += 1
+      }
+      if isHere {
+        if isJSON, step.firstByte == 0x22, isEscaped(base, position, from: start) {
+          // Part of the value.
+        } else if step.isOpenList, goesOn(base, count, position, from: start) {
           // Behind `, ` or ` : ` comes another try.
-          position +=
-            base[position] == 0x20 && position > start && base[position - 1] != 0x2c ? 2 : 0
+          if base[position] == 0x20, position > start, base[position - 1] != 0x2c { position += 2 }
         } else {
           return position
         }

@@ -15,6 +15,7 @@ public struct ErrorLogParser {
   /// Whether what is no upstream failure is skipped.
   public var onlyUpstreamFailures = false
   private var clock: LogClock
+  private var texts = TextCache()
 
   /// - Parameters:
   ///   - zone: whose local time the log is written in.
@@ -56,7 +57,8 @@ public struct ErrorLogParser {
     _ entry: ScannedEntry, _ bytes: Span<UInt8>, path: String, offset: UInt64, arrival: Timestamp?
   ) -> NginxLine {
     var line = NginxLine(
-      message: entry.kind, text: bytes.text(entry.context.message), level: entry.header.level.name,
+      message: entry.kind, text: texts.text(bytes, entry.context.message),
+      level: entry.header.level.name,
       stamped: clock.moment(entry.header.time, arrival: arrival), worker: entry.header.pid,
       connection: entry.header.connection, errno: entry.errno,
       isTruncated: entry.context.isCut || bytes.count >= Self.longestEntry, path: path,
@@ -72,20 +74,25 @@ public struct ErrorLogParser {
     parse(bytes.span, path: path, offset: offset, arrival: arrival)
   }
 
-  private func fill(_ line: inout NginxLine, _ bytes: Span<UInt8>, _ context: EntryContext) {
-    line.action = context.action.map { bytes.text($0) }
-    line.client = context.client.map { bytes.text($0) }
-    line.server = context.server.map { bytes.text($0) }
-    line.host = context.host.map { bytes.text($0) }
-    line.subrequest = context.subrequest.map { withoutQuery(bytes, $0) }
-    line.request = context.request.map { withoutQuery(bytes, $0) }
+  private mutating func text(_ bytes: Span<UInt8>, _ range: Range<Int>?) -> String? {
+    range.map { texts.text(bytes, $0) }
+  }
+
+  private mutating func fill(_ line: inout NginxLine, _ bytes: Span<UInt8>, _ context: EntryContext)
+  {
+    line.action = text(bytes, context.action)
+    line.client = text(bytes, context.client)
+    line.server = text(bytes, context.server)
+    line.host = text(bytes, context.host)
+    if let range = context.subrequest { line.subrequest = withoutQuery(bytes, range) }
+    if let range = context.request { line.request = withoutQuery(bytes, range) }
     guard let range = context.upstream else { return }
     let value = UpstreamValue(
       bytes, range, requestURI: context.request.flatMap { Self.requestURI(bytes, $0) },
       isCut: range.upperBound == bytes.count)
-    line.scheme = value.scheme.map { bytes.text($0) }
+    line.scheme = text(bytes, value.scheme)
     line.upstream = value.peer
-    line.upstreamURI = value.uri.map { withoutQuery(bytes, $0) }
+    if let range = value.uri { line.upstreamURI = withoutQuery(bytes, range) }
   }
 
   /// The URI of a request line, with its query string.
@@ -96,13 +103,13 @@ public struct ErrorLogParser {
   }
 
   /// A request line, or a URI, without what is between `?` and the version.
-  private func withoutQuery(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String {
+  private mutating func withoutQuery(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String {
     guard !keepsQueryStrings, let mark = bytes.first(UInt8(ascii: "?"), in: range) else {
-      return bytes.text(range)
+      return texts.text(bytes, range)
     }
     guard let version = bytes.last(" HTTP/", in: mark..<range.upperBound) else {
-      return bytes.text(range.lowerBound..<mark)
+      return texts.text(bytes, range.lowerBound..<mark)
     }
-    return bytes.text(range.lowerBound..<mark) + bytes.text(version..<range.upperBound)
+    return texts.text(bytes, range.lowerBound..<mark, version..<range.upperBound)
   }
 }

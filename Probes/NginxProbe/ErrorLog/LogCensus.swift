@@ -18,9 +18,14 @@ struct LogCensus {
   private static let numbers = Dictionary(
     uniqueKeysWithValues: NginxMessage.allCases.enumerated().map { ($1, $0) })
   private let numbers = Self.numbers
+  /// Errors come in runs.
+  private var lastKind = (kind: NginxMessage.allCases[0], number: 0)
 
   mutating func count(_ entry: ScannedEntry, _ bytes: Span<UInt8>) {
-    if let number = numbers[entry.kind] { messages[number] += 1 }
+    if entry.kind != lastKind.kind, let number = numbers[entry.kind] {
+      lastKind = (entry.kind, number)
+    }
+    messages[lastKind.number] += 1
     if entry.header.pid == lastWorker.pid {
       lastWorker.count += 1
     } else {
@@ -31,7 +36,7 @@ struct LogCensus {
       let name = UpstreamValue.peerRange(bytes, range)
     else { return }
     bytes.extracting(name).withUnsafeBufferPointer { name in
-      upstreams.with(name) { $0.failures += 1 }
+      upstreams.totals(name)?.values.pointee.failures += 1
     }
   }
 
@@ -44,7 +49,7 @@ struct LogCensus {
     result.workers[lastWorker.pid, default: 0] += lastWorker.count
     result.workers = result.workers.filter { $0.value > 0 }
     for totals in upstreams.all {
-      result.upstreams[totals.peer, default: 0] += Int(totals.failures)
+      result.upstreams[totals.peer, default: 0] += Int(totals.values.pointee.failures)
     }
     return result
   }
