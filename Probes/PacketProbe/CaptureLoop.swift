@@ -37,15 +37,17 @@ final class CaptureLoop: @unchecked Sendable {
     if session.isLight { tracker.goLight() }
   }
 
-  /// Between drains while packets come: long enough to take many at once, short against the
-  /// ring (5 ms at a million packets a second are a tenth of it).
-  private static let busyPause: Int32 = 4
+  /// Between drains while packets come: long enough to take many at once and to leave nginx its
+  /// core, short against the ring (10 ms at half a million packets a second are a tenth of it).
+  private static let busyPause: Int32 = 10
   /// Between looks at the upstreams while nothing comes.
   private static let idlePause: Int32 = 100
 
   func run(_ thread: ProbeThread, _ changes: () -> UpstreamChange?) {
     var nextBooks = currentTime().nanoseconds + 1_000_000_000
-    if session.isLight { tell(Self.lightSpot("only SYN, FIN and RST were captured, as asked")) }
+    if session.isLight {
+      tell(Self.lightSpot("only SYN, FIN and RST were captured, as asked"))
+    }
     while !thread.shouldStop {
       if let change = changes() { watch(change.upstreams) }
       let before = currentTime()
@@ -120,12 +122,13 @@ final class CaptureLoop: @unchecked Sendable {
   /// - Returns: whether to go on.
   private func recover(_ thread: ProbeThread) -> Bool {
     let reason = session.capture.errorMessage
+    let device = session.settings.device
     earlierDrops.kernel += lastDrops.kernel
     earlierDrops.interface += lastDrops.interface
     lastDrops = (0, 0)
     tell(
       BlindSpot(
-        id: captureStoppedBlindSpot, what: "capture on \(session.settings.device) stopped: \(reason)",
+        id: captureStoppedBlindSpot, what: "capture on \(device) stopped: \(reason)",
         cost: "closes are not seen until it is back"))
     while thread.sleep(milliseconds: 500) {
       tracker.advance(to: currentTime().nanoseconds)
@@ -185,8 +188,8 @@ final class CaptureLoop: @unchecked Sendable {
     BlindSpot(
       id: lightCaptureBlindSpot, what: what,
       cost: "no idle times, requests or phases: stale-keepalive, closed-without-response and "
-        + "truncated-response are not told apart by packets; refused, reset or closed, and by whom, "
-        + "is as sure as ever",
+        + "truncated-response are not told apart by packets; who closed or reset, and what was "
+        + "refused, is as sure as ever",
       remedy: "--capture headers")
   }
 
@@ -197,6 +200,10 @@ final class CaptureLoop: @unchecked Sendable {
   }
 
   private func tellBooks(_ now: Timestamp) {
+    for closes in tracker.ordinary.take() {
+      sink(
+        Observation(host: host, time: TimeEstimate(exactly: now), fact: .ordinaryCloses(closes)))
+    }
     lastDrops = session.capture.drops
     let kernel = earlierDrops.kernel + lastDrops.kernel
     let interface = earlierDrops.interface + lastDrops.interface

@@ -98,6 +98,8 @@ struct Record: BitwiseCopyable {
   var historyLength: UInt8 = 0
   /// The number of its `Ending`; 0 while nothing unusual happened.
   var ending: UInt32 = 0
+  /// The number of its `Tallies`; 0 while there is nothing to count.
+  var tallies: UInt32 = 0
   var id: UInt64
   var first: Int64
   /// The last packet that counts for Zeek's duration.
@@ -249,10 +251,21 @@ struct Ending: BitwiseCopyable {
   }
 }
 
+/// What Zeek counts on a logarithmic scale, of both sides. A capture cut by its snap length makes gaps
+/// on every connection, so that this is apart from the rest.
+struct Tallies: BitwiseCopyable {
+  // The sides come first: which one is a matter of arithmetic.
+  var originator = Side()
+  var responder = Side()
+
+  struct Side: BitwiseCopyable {
+    var retransmissions: UInt32 = 0
+    var zeroWindows: UInt32 = 0
+    var gaps: UInt32 = 0
+  }
+}
+
 struct SideEnding: BitwiseCopyable {
-  var retransmissions: UInt32 = 0
-  var zeroWindows: UInt32 = 0
-  var gaps: UInt32 = 0
   var lastSYN: UInt64 = 0
   var lastFIN: UInt64 = 0
   var lastRST: UInt64 = 0

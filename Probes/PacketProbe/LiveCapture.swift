@@ -15,8 +15,12 @@ struct LiveCapture: ~Copyable {
     var bufferSize: Int32
   }
 
-  /// Opens a device with nanosecond stamps, no promiscuous mode, and immediate delivery (which makes
-  /// libpcap use TPACKET_V2: a packet is readable within 0.1 ms).
+  /// Opens a device with nanosecond stamps, no promiscuous mode, and immediate delivery.
+  ///
+  /// That makes libpcap use TPACKET_V2: a packet is readable within 0.1 ms, so that what was captured
+  /// before a drain has been seen after it. The blocks of TPACKET_V3 (8 ms) cost the same CPU a
+  /// request beside a saturated nginx, since the ring is drained by the clock and not packet by
+  /// packet (Tests/Benchmarks/live), and bring no more than their delay.
   /// - Parameter filter: gets whether the capture is of all interfaces, with "cooked" headers.
   static func open(
     _ settings: Settings, filter: (_ isCooked: Bool) -> String
@@ -40,9 +44,8 @@ struct LiveCapture: ~Copyable {
   ) throws(ProbeError) -> LiveCapture {
     pcap_set_snaplen(handle, settings.snapLength)
     pcap_set_promisc(handle, 0)
-    pcap_set_timeout(handle, 10)
     pcap_set_buffer_size(handle, settings.bufferSize)
-    if let v3 = getenv("UPCLOSE_V3") { pcap_set_timeout(handle, Int32(atoi(v3))) } else { pcap_set_immediate_mode(handle, 1) }
+    pcap_set_immediate_mode(handle, 1)
     // Refused only where the kernel has no nanoseconds; then stamps are multiplied below.
     pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
     let result = pcap_activate(handle)
@@ -56,9 +59,18 @@ struct LiveCapture: ~Copyable {
     guard pcap_setnonblock(handle, 1, &text) == 0, descriptor >= 0 else {
       throw ProbeError(doing: doing, reason: message(handle))
     }
+    if settings.device == "lo" { ignoreOutgoing(descriptor) }
     return LiveCapture(
       handle: handle, descriptor: descriptor,
       linkType: LinkType(rawValue: UInt32(bitPattern: pcap_datalink(handle))))
+  }
+
+  /// On the loopback each packet goes out and comes in; libpcap leaves one of the two out only after
+  /// the kernel has copied both. On `any` the filter does this. Kernels before 4.20 cannot.
+  private static func ignoreOutgoing(_ descriptor: Int32) {
+    // SOL_PACKET and PACKET_IGNORE_OUTGOING of linux/if_packet.h.
+    var yes: Int32 = 1
+    _ = setsockopt(descriptor, 263, 23, &yes, socklen_t(MemoryLayout<Int32>.size))
   }
 
   private init(handle: OpaquePointer, descriptor: Int32, linkType: LinkType) {

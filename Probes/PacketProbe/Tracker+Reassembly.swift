@@ -7,7 +7,7 @@ extension Tracker {
   /// Zeek's `tcp_max_initial_window` and `tcp_max_above_hole_without_any_acks`.
   private static var initialWindow: UInt64 { 16384 }
   /// Zeek's `tcp_excessive_data_without_further_acks`.
-  private static var mostUnacknowledged: UInt64 { 10 << 20 }
+  static var mostUnacknowledged: UInt64 { 10 << 20 }
   /// Ranges beyond holes that are kept a direction.
   private static var mostRanges: Int { 256 }
 

@@ -210,6 +210,7 @@ extension Tracker {
   mutating func reportLive(_ number: UInt32) {
     let record = table.records[number]
     record.pointee.report = .max
+    if countsOnly(number) { return }
     let connection = describe(number, nil)
     if connection.closedAt != nil || connection.manner == .timeout {
       record.pointee.marks.insert(.reported)

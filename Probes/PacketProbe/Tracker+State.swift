@@ -171,6 +171,10 @@ extension Tracker {
       let ending = endings[record.pointee.ending]
       swap(&ending.pointee.originator, &ending.pointee.responder)
     }
+    if record.pointee.tallies != 0 {
+      let tallies = tallies[record.pointee.tallies]
+      swap(&tallies.pointee.originator, &tallies.pointee.responder)
+    }
     addHistory(number, UInt8(ascii: "^"))
   }
 

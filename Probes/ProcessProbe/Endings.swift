@@ -48,7 +48,7 @@ struct Endings {
   }
 
   /// Those whose status is known, or was waited for in vain.
-  mutating func take(now: Int64, hasConnector: Bool, _ table: ProcessTable) -> [Ended] {
+  mutating func take(now: Int64, hasConnector: Bool, _ table: ProcTable) -> [Ended] {
     var ended: [Ended] = []
     var still: [Ending] = []
     for ending in waiting {
@@ -75,7 +75,7 @@ struct Endings {
     return ended
   }
 
-  private func status(of owner: OwnerTable.Owner, _ table: ProcessTable) -> WaitStatus? {
+  private func status(of owner: OwnerTable.Owner, _ table: ProcTable) -> WaitStatus? {
     var raw: Int32 = 0
     if owner.descriptor >= 0, clinux_pidfd_exit_status(owner.descriptor, &raw) == 0 {
       return WaitStatus(raw: raw)

@@ -14,7 +14,7 @@ import Synchronization
 public final class ProcessProbe: Probe {
   public let name = "processes"
   private let host: String
-  private let table: ProcessTable
+  private let table: ProcTable
   private let inbox: Inbox
   private let connector = Mutex<ExitConnector?>(nil)
   private let thread = Mutex<ProbeThread?>(nil)
@@ -24,7 +24,7 @@ public final class ProcessProbe: Probe {
   ///   - proc: where the process table is mounted.
   public init(host: String = hostName(), proc: String = "/proc") {
     self.host = host
-    table = ProcessTable(root: proc)
+    table = ProcTable(root: proc)
     inbox = Inbox()
   }
 

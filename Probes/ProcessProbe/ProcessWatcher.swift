@@ -6,7 +6,7 @@ import LinuxHost
 /// The process probe's thread.
 struct ProcessWatcher {
   let host: String
-  let table: ProcessTable
+  let table: ProcTable
   let inbox: Inbox
   let connector: ExitConnector?
   let sink: ObservationSink
@@ -27,7 +27,7 @@ struct ProcessWatcher {
   private var counted = Counters(source: "processes", seen: 0, lost: 0)
 
   init(
-    host: String, table: ProcessTable, inbox: Inbox, connector: ExitConnector?,
+    host: String, table: ProcTable, inbox: Inbox, connector: ExitConnector?,
     sink: @escaping ObservationSink
   ) {
     self.host = host
@@ -105,7 +105,9 @@ struct ProcessWatcher {
       let end = Clock.monotonic()
       nextWholeSearch = end + max(500_000_000, (end - start) * 49)
       counters.details["whole searches", default: 0] += 1
-      if isDenied, owners.sought > 0 { tellDenial() }
+      // One process that may not be looked at (another user namespace's) hides nothing when the
+      // owners of others were found.
+      if isDenied, owners.sought > 0, owners.owners.isEmpty { tellDenial() }
     }
     if now >= nextFamilyLook {
       // A worker that was just forked holds its master's listener.

@@ -39,14 +39,19 @@ struct SocketWatcher {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 8)
     defer { buffer.deallocate() }
     let pause = Int32(clamping: interval.nanoseconds / 1_000_000)
-    let refreshRounds = max(1, UInt64(3_000 / max(1, pause)))
-    let countRounds = max(1, UInt64(1_000 / max(1, pause)))
+    // By the clock, since a round may be stretched.
+    var nextRefresh = Int64.min
+    var nextCount = Int64.min
     var watched = watch()
+    var rest = pause
     repeat {
+      let began = Self.time(CLOCK_THREAD_CPUTIME_ID)
+      let now = Self.time(CLOCK_MONOTONIC)
       let current = watch()
       let isChanged = current != watched
       watched = current
-      if round % refreshRounds == 0 {
+      if now >= nextRefresh {
+        nextRefresh = now + 3_000_000_000
         if round > 0 { refreshNamespaces() }
         for index in namespaces.indices { namespaces[index].refreshAddresses(buffer) }
       }
@@ -59,10 +64,24 @@ struct SocketWatcher {
           look(into: namespace, request, watched, buffer)
         }
       }
-      if round % countRounds == 0 { count() }
+      if now >= nextCount {
+        nextCount = now + 1_000_000_000
+        count()
+      }
       round += 1
-    } while thread.sleep(milliseconds: pause)
+      // The kernel walks its whole table for a dump, which takes milliseconds where thousands of
+      // connections come and go: at most a hundredth of a core goes into that.
+      let used = Self.time(CLOCK_THREAD_CPUTIME_ID) - began
+      rest = max(pause, Int32(clamping: min(used * 99 / 1_000_000, 1_000)))
+    } while thread.sleep(milliseconds: rest)
     count()
+  }
+
+  /// A clock's time in nanoseconds.
+  private static func time(_ clock: clockid_t) -> Int64 {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 
   private mutating func look(

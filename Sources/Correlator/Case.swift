@@ -20,6 +20,12 @@ struct Case {
   var watchedKernel = false
   var watchedProcesses = false
   var watchedPackets = false
+  /// The kernel's tracepoints were read.
+  var watchedTrace = false
+  /// The process that closed the backend's end, as the kernel saw it.
+  var closer: KernelWitness.Act?
+  /// The reset that the backend's kernel sent, with its reason.
+  var reset: ResetSent?
   /// The port checks of this upstream nearest to the error.
   var checks: PortChecks = .init()
   /// Idle time before this upstream closes by itself, measured so far.
@@ -76,6 +82,8 @@ struct Death {
   var command: String
   var time: TimeEstimate
   var how: How
+  /// The signal that it ended by, or that asked it to end, and who sent it; nil when not seen.
+  var signal: SignalSent?
 
   enum How {
     case oom(OOMKill)
@@ -84,6 +92,26 @@ struct Death {
     case code(Int32)
     /// Gone, and the kernel does not say how.
     case gone
+  }
+
+  /// It happened to the process, which could not close anything itself any more.
+  var isSudden: Bool {
+    switch how {
+    case .oom, .fault, .signal(4), .signal(6), .signal(7), .signal(8), .signal(9), .signal(11): true
+    case .signal, .code, .gone: false
+    }
+  }
+
+  /// Who sent the signal, in words that continue a sentence; empty when that was not seen.
+  var author: String {
+    guard let signal else { return "" }
+    let name = signalName(signal.signal)
+    let isByCode = if case .code = how { true } else { false }
+    let verb = isByCode ? ", after \(name) from" : ", sent by"
+    guard let sender = signal.sender else { return "\(verb) the kernel" }
+    if sender.pid == pid { return isByCode ? "" : ", raised by itself" }
+    let who = sender.command.isEmpty ? "pid \(sender.pid)" : "pid \(sender.pid) (\(sender.command))"
+    return "\(verb) \(signal.isFromParent ? "its own master, " : "")\(who)"
   }
 
   /// From the kernel's log, not only from how the process ended.

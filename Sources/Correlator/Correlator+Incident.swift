@@ -22,8 +22,8 @@ extension Correlator {
     var incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
       worker: line.worker, nginxConnection: line.connection,
-      upstream: line.upstream.map(String.init), request: line.request, clientStatus: nil,
-      retried: nil, close: close,
+      upstream: line.upstream.map(String.init), request: line.request,
+      clientStatus: nil, retried: nil, close: close,
       match: Incident.Match(
         confidence: (match.confidence * 1000).rounded() / 1000, candidates: match.candidates,
         unmatchedBecause: match.close == nil ? unmatchedReason(line) : nil),
@@ -55,7 +55,12 @@ extension Correlator {
     c.watchedKernel = host.watchedKernel
     c.watchedProcesses = host.watchedProcesses
     c.watchedPackets = watchedPackets
-    if let close { c.owners = host.owners(of: close.flow) }
+    if let close {
+      c.owners = host.owners(of: close)
+      c.closer = host.witness.closer(of: close)
+      c.reset = host.witness.reset(of: close)
+    }
+    c.watchedTrace = host.witness.isWatching
     c.deaths = host.deaths(
       near: c.moment, owners: c.owners,
       start: close.flatMap { $0.sawStart ? $0.firstPacket : nil })
@@ -69,6 +74,9 @@ extension Correlator {
       {
         c.deaths = [death]
       }
+    }
+    for index in c.deaths.indices {
+      c.deaths[index].signal = host.witness.signal(before: c.deaths[index])
     }
     c.disabling = error.disabling
     return c

@@ -58,6 +58,7 @@ public struct Correlator: Sendable {
     ended = max(ended ?? time.best, time.best)
     switch observation.fact {
     case .connection(let connection): observe(connection)
+    case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .nginxLine(let line): observe(line, at: time)
     case .nginxRequest(let request): observe(request, at: time)
     case .upstreamTraffic(let traffic): observe(traffic)
@@ -70,6 +71,13 @@ public struct Correlator: Sendable {
     case .processExit(let exit):
       host.observe(exit, at: time)
       standing.somebodyDied(at: time)
+    case .processReplaced(let replaced): host.observe(replaced)
+    case .socketAct(let act):
+      host.witness.observe(act, at: time)
+      if act.isExiting { standing.somebodyDied(at: time) }
+    case .resetSent(let reset): host.witness.observe(reset, at: time)
+    case .signal(let signal): host.witness.observe(signal, at: time)
+    case .socketDeath(let death): host.witness.observe(death, at: time)
     case .port(let check):
       if let source = check.source { ownProbes[source] = time.best }
       withTally(check.target) { $0.count(check, at: time.best) }

@@ -4,6 +4,8 @@ import Evidence
 struct HostState {
   private(set) var watchedKernel = false
   private(set) var watchedProcesses = false
+  /// What the kernel's tracepoints told.
+  var witness = KernelWitness()
 
   /// The inode of each end of a flow.
   private var inodes: [Flow: Ends] = [:]
@@ -82,9 +84,17 @@ struct HostState {
     add(Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how))
   }
 
+  /// Another program in the same process: what it serves stays the same.
+  mutating func observe(_ replaced: ProcessReplaced) {
+    for (endpoint, known) in processes where known[replaced.new.pid] != nil {
+      processes[endpoint]?[replaced.new.pid] = replaced.new
+    }
+  }
+
   /// The kernel's log is read, whether or not it says anything.
   mutating func noteWatched(source: String) {
     if source == "kernel" { watchedKernel = true }
+    if source == "trace" { witness.noteWatched() }
     if source == "processes" || source == "sockets" { watchedProcesses = true }
   }
 
@@ -92,12 +102,20 @@ struct HostState {
 
   /// Who holds nginx's end of a flow.
   func workers(of flow: Flow) -> [ProcessIdentity] {
-    inodes[flow]?.originator.flatMap { holders[$0] } ?? []
+    if let worker = witness.worker(of: flow) { return [worker] }
+    return inodes[flow]?.originator.flatMap { holders[$0] } ?? []
   }
 
-  /// Who held the backend's end of a flow.
-  func owners(of flow: Flow) -> [ProcessIdentity] {
-    inodes[flow]?.responder.flatMap { holders[$0] } ?? []
+  /// Who held the backend's end of a connection; who closed it comes last.
+  func owners(of connection: Connection) -> [ProcessIdentity] {
+    var owners = inodes[connection.flow]?.responder.flatMap { holders[$0] } ?? []
+    if let closer = witness.closer(of: connection)?.process {
+      // The sampled identity says more when the process was gone before it was read.
+      let known = owners.first { $0.pid == closer.pid }
+      owners.removeAll { $0.pid == closer.pid }
+      owners.append(known ?? closer)
+    }
+    return owners
   }
 
   /// Every process known behind an endpoint, by pid.

@@ -55,6 +55,12 @@ struct UpstreamTally {
     }
   }
 
+  mutating func count(_ closes: OrdinaryCloses) {
+    statistics.connectionsEnded += closes.byResponder + closes.byOriginator + closes.inUnknownPhase
+    statistics.idleCloses += closes.byResponder
+    statistics.nginxCloses += closes.byOriginator
+  }
+
   mutating func count(_ check: PortCheck, at time: Timestamp) {
     statistics.checks += 1
     if check.outcome == .open { statistics.checksOpen += 1 }

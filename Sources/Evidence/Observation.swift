@@ -15,6 +15,8 @@ public struct Observation: Hashable, Codable, Sendable {
   public enum Fact: Hashable, Codable, Sendable {
     /// A TCP connection ended, or more is known of one that had.
     case connection(Connection)
+    /// Others ended as they should, too many to tell each.
+    case ordinaryCloses(OrdinaryCloses)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
     /// A request that nginx wrote to its access log, and that matters.
@@ -28,6 +30,11 @@ public struct Observation: Hashable, Codable, Sendable {
     case socket(SocketSighting)
     case process(ProcessSighting)
     case processExit(ProcessExit)
+    case processReplaced(ProcessReplaced)
+    case signal(SignalSent)
+    case socketAct(SocketAct)
+    case resetSent(ResetSent)
+    case socketDeath(SocketDeath)
     case port(PortCheck)
     case counters(Counters)
     case blindSpot(BlindSpot)

@@ -6,6 +6,7 @@ import PacketProbe
 import PortProbe
 import ProcessProbe
 import SocketProbe
+import TraceProbe
 
 /// The probes of a live session and what goes between them: a new socket's inode is looked up among
 /// the processes, a reload changes what is watched.
@@ -17,6 +18,7 @@ final class Watch {
   private(set) var probes: [any Probe] = []
   private let packets: PacketProbe
   private let sockets: SocketProbe
+  private let trace: TraceProbe
   private let processes = ProcessProbe()
   private let ports: PortProbe?
   private let nginx: NginxProbe
@@ -36,6 +38,7 @@ final class Watch {
     packets = PacketProbe(
       host: host, upstreams: UpstreamFilter(endpoints: Set(endpoints)), settings: capture)
     sockets = SocketProbe(watching: endpoints)
+    trace = TraceProbe(watching: endpoints)
     ports =
       options.probeInterval.span > .zero
       ? PortProbe(targets: endpoints, interval: options.probeInterval.span) : nil
@@ -54,6 +57,7 @@ final class Watch {
     tryOpen(KernelProbe(), KernelProbe.blindSpot)
     tryOpen(processes, ProcessProbe.blindSpot)
     tryOpen(sockets, SocketProbe.blindSpot)
+    tryOpen(trace, TraceProbe.blindSpot)
     if let ports { probes.append(ports) }
   }
 
@@ -70,12 +74,15 @@ final class Watch {
   }
 
   func start() throws {
-    let (inbox, processes) = (inbox, processes)
+    let (inbox, processes, trace) = (inbox, processes, trace)
     for probe in probes {
       try probe.start { observation in
         // At once, and not by way of the session's thread: a worker may die within milliseconds.
-        if case .socket(let sighting) = observation.fact {
+        switch observation.fact {
+        case .socket(let sighting):
           processes.find(inodes: CollectionOfOne(sighting.inode))
+        case .process(let sighting): trace.know(sighting.process)
+        default: break
         }
         inbox.put(observation)
       }
@@ -104,6 +111,7 @@ final class Watch {
     let endpoints = Set(endpointsOf.values.joined()).union(extraEndpoints).sorted()
     packets.watch(UpstreamFilter(endpoints: Set(endpoints)))
     sockets.watch(endpoints)
+    trace.watch(endpoints)
     ports?.probe(endpoints)
   }
 }

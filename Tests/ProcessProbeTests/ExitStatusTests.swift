@@ -1,6 +1,7 @@
 import CLinux
 import Evidence
 import Glibc
+import LinuxHost
 import Testing
 
 @testable import ProcessProbe
@@ -9,7 +10,7 @@ import Testing
 @Suite(.serialized) struct ExitStatusTests {
   @Test func `a zombie's status stands in the process table`() throws {
     let child = try #require(Child(shell: "exit 5"))
-    let table = ProcessTable(root: "/proc")
+    let table = ProcTable(root: "/proc")
     for _ in 0..<3000 where table.stat(child.pid)?.state != UInt8(ascii: "Z") { usleep(1000) }
     let stat = try #require(table.stat(child.pid))
     #expect(stat.state == UInt8(ascii: "Z"))

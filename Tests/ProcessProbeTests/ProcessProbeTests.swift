@@ -1,5 +1,6 @@
 import Evidence
 import Glibc
+import LinuxHost
 import Testing
 
 @testable import ProcessProbe
@@ -24,7 +25,7 @@ import Testing
         waitForCommand(of: child.pid, "sleep"), "the child is in its place before it is sought")
       probe.find(inodes: [listener.inode])
       #expect(collector.wait { !$0.processes.isEmpty })
-      let table = ProcessTable(root: "/proc")
+      let table = ProcTable(root: "/proc")
       let identity = try #require(table.identity(child.pid))
       #expect(
         collector.processes == [ProcessSighting(process: identity, inodes: [listener.inode])])
@@ -56,7 +57,7 @@ import Testing
         Child(
           shell: "sh -c 'read line; \(ending)'; exec sleep 1000",
           inheriting: [listener.descriptor], input: pipes[0]))
-      let table = ProcessTable(root: "/proc")
+      let table = ProcTable(root: "/proc")
       probe.find(inodes: [listener.inode])
       #expect(
         collector.wait { collector in
@@ -106,7 +107,7 @@ import Testing
         Child(
           shell: "exec unshare --net --pid --fork sleep 1000 2>/dev/null",
           inheriting: [listener.descriptor]))
-      let table = ProcessTable(root: "/proc")
+      let table = ProcTable(root: "/proc")
       var inner: Int32?
       for _ in 0..<3000 where inner == nil {
         inner = table.children(child.pid).first { table.stat($0)?.command == "sleep" }
@@ -151,7 +152,7 @@ import Testing
 
   private func waitForCommand(of pid: Int32, _ command: String) -> Bool {
     for _ in 0..<3000 {
-      if ProcessTable(root: "/proc").stat(pid)?.command == command { return true }
+      if ProcTable(root: "/proc").stat(pid)?.command == command { return true }
       usleep(1000)
     }
     return false

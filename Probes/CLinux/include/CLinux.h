@@ -15,6 +15,9 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 
+// Not of Linux but of the processor: asks for a cache line that will soon be read.
+static inline void clinux_prefetch(const void *address) { __builtin_prefetch(address); }
+
 // Each returns 0 (or a descriptor), or -1 with errno set.
 
 // Privileges. Those that end in _self act on the calling thread only.
@@ -48,3 +51,8 @@ int clinux_set_parent_death_signal(int signal);
 
 // A spawned program gets no descriptor from `first` on. Returns 0 or an errno.
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
+
+// Starts a process that removes directory/name (a directory that is empty to rmdir, as a tracing
+// instance) once the other end of its pipe, *life, is closed: by us, or because we were killed. It
+// runs as who calls, without capabilities, and holds nothing else open. Returns its pid.
+pid_t clinux_spawn_undertaker(int directory, const char *name, int *life);

@@ -39,6 +39,12 @@ struct ClosedWithoutResponse: CauseRule {
           decibans: close.requestAfterFIN ? 20 : 10, time: close.closedAt))
     default: return []
     }
+    if let reset = c.reset, let reason = reset.reason {
+      items.append(
+        EvidenceItem(
+          "trace", "its kernel's reason for the reset: \(reason)\(resetMeaning(reason))",
+          decibans: 3))
+    }
     items += fate(c)
     return items
   }
@@ -50,7 +56,14 @@ struct ClosedWithoutResponse: CauseRule {
 
   /// A FIN looks alike whether the application chose it or died: only its process tells.
   private func fate(_ c: Case) -> [EvidenceItem] {
-    let dead = c.deaths.first { c.relation(to: $0.pid) == .owner }
+    if let closer = c.closer, closer.isExiting {
+      return [
+        EvidenceItem(
+          "trace", "\(processName(closer.process)) was ending: the kernel closed it",
+          decibans: -30, time: closer.time)
+      ]
+    }
+    let dead = c.deaths.first { c.relation(to: $0.pid) == .owner && !c.isOutlived($0) }
     if dead != nil {
       return [
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -30)
@@ -58,6 +71,13 @@ struct ClosedWithoutResponse: CauseRule {
     }
     if c.deaths.contains(where: { c.relation(to: $0.pid) == .backend }), c.owners.isEmpty {
       return [EvidenceItem("processes", "a process behind the port died then", decibans: -15)]
+    }
+    if let closer = c.closer {
+      return [
+        EvidenceItem(
+          "trace", "\(processName(closer.process)) closed it itself, while it ran",
+          decibans: 18, time: closer.time)
+      ]
     }
     if c.watchedProcesses, let owner = c.ownerName {
       return [EvidenceItem("processes", "\(owner), which owned it, is still running", decibans: 12)]
@@ -93,5 +113,17 @@ struct ClosedWithoutResponse: CauseRule {
       text: "read \(whose)'s own log at that second"
         + (request.map { " for \($0)" } ?? "")
         + ": an unhandled error or a write time-out closes like this; nginx has no setting for it")
+  }
+}
+
+/// What the kernel means by a reason (Linux include/net/rstreason.h); empty where the word says it.
+private func resetMeaning(_ reason: String) -> String {
+  switch reason {
+  case "TCP_ABORT_ON_CLOSE": " (closed with data unread)"
+  case "TCP_STATE", "TCP_ABORT_ON_LINGER", "TCP_DISCONNECT_WITH_DATA": " (SO_LINGER 0)"
+  case "TCP_ABORT_ON_DATA": " (data came after it had been closed)"
+  case "TCP_ABORT_ON_MEMORY": " (the host's TCP memory is used up)"
+  case "TCP_KEEPALIVE_TIMEOUT": " (its keepalive probes were not answered)"
+  default: ""
   }
 }

@@ -18,6 +18,13 @@ extension Case {
           source, found.text, decibans: found.decibans, time: found.death.time.best)
       ]
     }
+    if let closer, !closer.isExiting, watched {
+      return [
+        EvidenceItem(
+          "trace", "\(processName(closer.process)) closed it while it ran", decibans: -35,
+          time: closer.time)
+      ]
+    }
     // Looked for and not there: the kernel does not kill in silence.
     return watched && isLocal ? [EvidenceItem(source, missing, decibans: -30)] : []
   }
@@ -28,7 +35,7 @@ extension Case {
     _ words: (Death) -> String?
   ) -> (death: Death, text: String, decibans: Double)? {
     var best: (death: Death, text: String, decibans: Double)?
-    for death in nearestDeaths {
+    for death in nearestDeaths where !isOutlived(death) {
       guard let text = words(death) else { continue }
       let (bearing, decibans): (String, Double) =
         switch relation(to: death.pid) {
@@ -45,6 +52,13 @@ extension Case {
       }
     }
     return best
+  }
+
+  /// The kernel saw the process close the connection while it ran: what befell it afterwards is not
+  /// the reason.
+  func isOutlived(_ death: Death) -> Bool {
+    guard let closer, !closer.isExiting, closer.process.pid == death.pid else { return false }
+    return death.isSudden
   }
 
   /// The nearest process first; of one process the kernel's own words before the wait status that
@@ -79,4 +93,9 @@ extension Case {
     default: false
     }
   }
+}
+
+/// `pid 3434 (app)`.
+func processName(_ process: ProcessIdentity) -> String {
+  process.command.isEmpty ? "pid \(process.pid)" : "pid \(process.pid) (\(process.command))"
 }

@@ -10,7 +10,8 @@ struct Exited: CauseRule {
       source: "processes", watched: c.watchedProcesses, missing: "no process of it exited"
     ) { death in
       switch death.how {
-      case .code(let code): "pid \(death.pid) (\(death.command)) exited with code \(code)"
+      case .code(let code):
+        "pid \(death.pid) (\(death.command)) exited with code \(code)\(death.author)"
       default: nil
       }
     }

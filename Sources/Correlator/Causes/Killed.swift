@@ -18,12 +18,16 @@ struct Killed: CauseRule {
       items.append(
         EvidenceItem("kernel", "the signal was the OOM killer's", decibans: -50))
     }
+    if let sent = c.likeliestDeath(words)?.death.signal, sent.isFromParent {
+      // A master ends its workers for reasons of its own, which have causes of their own.
+      items.append(EvidenceItem("trace", "its own master sent the signal", decibans: -6))
+    }
     return items
   }
 
   private func words(_ death: Death) -> String? {
     guard case .signal(let signal) = death.how, Self.signals.contains(signal) else { return nil }
-    return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
+    return "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))\(death.author)"
   }
 
   private static let signals: Set<Int32> = [1, 2, 3, 9, 13, 14, 15]
@@ -33,7 +37,13 @@ struct Killed: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    Fix(
+    if let sender = c.likeliestDeath(words)?.death.signal?.sender {
+      return Fix(
+        text: "\(processName(sender)) sent the signal: find out why"
+          + (sender.cgroup.map { " (its cgroup: \($0))" } ?? "")
+          + "; drain the backend before it is ended")
+    }
+    return Fix(
       text: "find who sent the signal: a time-out of its own master, a deploy, or an operator "
         + "(its unit's journal: journalctl -u UNIT)")
   }

@@ -13,7 +13,7 @@ struct MasterTimeout: CauseRule {
       let name = "pid \(death.pid) (\(death.command))"
       switch death.how {
       case .signal(let signal) where [6, 9, 15].contains(signal):
-        return "\(name) was ended by \(signalName(signal))"
+        return "\(name) was ended by \(signalName(signal))\(death.author)"
       case .code(1) where death.command.hasPrefix("gunicorn"):
         // Its worker takes the master's SIGABRT as an order to exit with this code.
         return "\(name) exited with code 1, as gunicorn's worker does on its master's SIGABRT"
@@ -26,6 +26,13 @@ struct MasterTimeout: CauseRule {
       EvidenceItem(
         "packets", "the request had run for \(age)", decibans: age >= .seconds(5) ? 10 : 7,
         time: c.close?.requestSentAt))
+    if let sent = c.deaths.first(where: { c.relation(to: $0.pid) == .owner })?.signal {
+      // Only the master itself is impatient; anybody else's signal is a kill.
+      items.append(
+        sent.isFromParent
+          ? EvidenceItem("trace", "its own master sent the signal", decibans: 20)
+          : EvidenceItem("trace", "not its master sent the signal", decibans: -40))
+    }
     if let owner = c.owners.last, let parent = owner.parent,
       !c.deaths.contains(where: { $0.pid == parent })
     {

@@ -10,8 +10,8 @@ struct Restart: CauseRule {
     var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
       switch death.how {
       case .signal(let signal) where [1, 2, 3, 9, 15].contains(signal):
-        "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))"
-      case .code(0): "pid \(death.pid) (\(death.command)) exited with code 0"
+        "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))\(death.author)"
+      case .code(0): "pid \(death.pid) (\(death.command)) exited with code 0\(death.author)"
       default: nil
       }
     }

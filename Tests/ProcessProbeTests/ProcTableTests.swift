@@ -1,5 +1,6 @@
 import Evidence
 import Glibc
+import LinuxHost
 import Testing
 
 @testable import ProcessProbe
@@ -10,24 +11,24 @@ import Testing
       "77 (a) S (b) Z 5 77 77 0 -1 4228364 0 0 0 0 0 0 0 0 20 0 1 0 123456 0 0 "
       + "18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 9\n"
     #expect(
-      ProcessTable.stat(Array(line.utf8))
-        == ProcessTable.Stat(
+      ProcTable.stat(Array(line.utf8))
+        == ProcTable.Stat(
           command: "a) S (b", state: UInt8(ascii: "Z"), parent: 5, startTicks: 123_456,
           exitStatus: 9))
   }
 
   @Test(arguments: ["", "77", "77 (a", "77 a) S 1", "77 (a) S 1 2", ")("])
   func `a line that is cut is no process`(_ line: String) {
-    #expect(ProcessTable.stat(Array(line.utf8)) == nil)
+    #expect(ProcTable.stat(Array(line.utf8)) == nil)
   }
 
   @Test func `the memory controller's cgroup comes before the unified one's`() {
     let hybrid = "12:pids:/p\n3:cpu,memory:/kubepods/pod1\n1:name=systemd:/s\n0::/unified\n"
-    #expect(ProcessTable.cgroup(Array(hybrid.utf8)) == "/kubepods/pod1")
+    #expect(ProcTable.cgroup(Array(hybrid.utf8)) == "/kubepods/pod1")
     #expect(
-      ProcessTable.cgroup(Array("0::/system.slice/a:b.service\n".utf8))
+      ProcTable.cgroup(Array("0::/system.slice/a:b.service\n".utf8))
         == "/system.slice/a:b.service")
-    #expect(ProcessTable.cgroup([]) == nil)
+    #expect(ProcTable.cgroup([]) == nil)
   }
 
   @Test(arguments: [
@@ -36,7 +37,7 @@ import Testing
   ])
   func `a socket's link holds its inode`(_ link: String, _ expected: UInt64?) {
     var link = link
-    link.withUTF8 { #expect(ProcessTable.socketInode(UnsafeRawBufferPointer($0)) == expected) }
+    link.withUTF8 { #expect(ProcTable.socketInode(UnsafeRawBufferPointer($0)) == expected) }
   }
 
   @Test func `a wait status is a code or a signal`() {
@@ -73,7 +74,7 @@ import Testing
       "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096                 files\n",
       "limits")
     write("0::/app.slice\n", "cgroup")
-    let table = ProcessTable(root: root)
+    let table = ProcTable(root: root)
     #expect(table.processes() == [42])
     #expect(
       table.identity(42)

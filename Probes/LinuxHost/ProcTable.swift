@@ -1,17 +1,18 @@
-import Evidence
+public import Evidence
 import Glibc
-import LinuxHost
 
 /// Reads what `/proc` says of processes. A process may end between two reads: then there is nothing.
-struct ProcessTable {
+public struct ProcTable: Sendable {
   /// Where it is mounted.
-  let root: String
+  public let root: String
+
+  public init(root: String = "/proc") { self.root = root }
 
   /// All processes (not their threads).
-  func processes() -> [Int32] { directoryEntries(root).compactMap { Int32($0) } }
+  public func processes() -> [Int32] { directoryEntries(root).compactMap { Int32($0) } }
 
   /// Who a process is; nil when it is gone.
-  func identity(_ pid: Int32) -> ProcessIdentity? {
+  public func identity(_ pid: Int32) -> ProcessIdentity? {
     guard let stat = stat(pid) else { return nil }
     return ProcessIdentity(
       pid: pid, command: stat.command, parent: stat.parent, startTicks: stat.startTicks,
@@ -20,21 +21,31 @@ struct ProcessTable {
   }
 
   /// What `/proc/PID/stat` says (proc(5)).
-  struct Stat: Equatable {
-    var command: String
-    var state: UInt8
-    var parent: Int32
-    var startTicks: UInt64
+  public struct Stat: Equatable, Sendable {
+    public var command: String
+    public var state: UInt8
+    public var parent: Int32
+    public var startTicks: UInt64
     /// As `wait` would tell it; 0 for a process that lives, or to a reader who may not trace it.
-    var exitStatus: Int32
+    public var exitStatus: Int32
+
+    public init(
+      command: String, state: UInt8, parent: Int32, startTicks: UInt64, exitStatus: Int32
+    ) {
+      self.command = command
+      self.state = state
+      self.parent = parent
+      self.startTicks = startTicks
+      self.exitStatus = exitStatus
+    }
   }
 
-  func stat(_ pid: Int32) -> Stat? {
+  public func stat(_ pid: Int32) -> Stat? {
     guard let bytes = try? readFile("\(root)/\(pid)/stat", limit: 4096) else { return nil }
     return Self.stat(bytes)
   }
 
-  static func stat(_ bytes: [UInt8]) -> Stat? {
+  public static func stat(_ bytes: [UInt8]) -> Stat? {
     // The name is the kernel's comm and may hold anything, also parentheses and spaces.
     guard let open = bytes.firstIndex(of: UInt8(ascii: "(")),
       let close = bytes.lastIndex(of: UInt8(ascii: ")")), open < close
@@ -50,9 +61,24 @@ struct ProcessTable {
       parent: Int32(clamping: parent), startTicks: start, exitStatus: Int32(clamping: status))
   }
 
+  /// The process that a thread belongs to (proc(5), `Tgid`); nil when the thread is gone.
+  public func process(ofThread thread: Int32) -> Int32? {
+    guard let bytes = try? readFile("\(root)/\(thread)/status", limit: 4096) else { return nil }
+    for line in bytes.split(separator: 10) where line.starts(with: "Tgid:".utf8) {
+      let digits = line.dropFirst(5).drop { $0 == 9 || $0 == 32 }
+      return Self.number(digits).flatMap { Int32(exactly: $0) }
+    }
+    return nil
+  }
+
+  /// The threads of a process, its first one too; empty when it is gone.
+  public func threads(of pid: Int32) -> [Int32] {
+    directoryEntries("\(root)/\(pid)/task").compactMap { Int32($0) }
+  }
+
   /// The children of a process's main thread; empty where the kernel does not list them
   /// (CONFIG_PROC_CHILDREN).
-  func children(_ pid: Int32) -> [Int32] {
+  public func children(_ pid: Int32) -> [Int32] {
     guard let bytes = try? readFile("\(root)/\(pid)/task/\(pid)/children", limit: 1 << 20) else {
       return []
     }
@@ -61,10 +87,10 @@ struct ProcessTable {
     }
   }
 
-  enum Access { case allowed, denied, gone }
+  public enum Access: Sendable { case allowed, denied, gone }
 
   /// Hands over the inode of every socket that a process holds.
-  func forEachSocket(of pid: Int32, _ body: (UInt64) -> Void) -> Access {
+  public func forEachSocket(of pid: Int32, _ body: (UInt64) -> Void) -> Access {
     guard let directory = opendir("\(root)/\(pid)/fd") else {
       return errno == EACCES || errno == EPERM ? .denied : .gone
     }
@@ -90,7 +116,7 @@ struct ProcessTable {
   }
 
   /// The number in `socket:[12345]`.
-  static func socketInode(_ link: UnsafeRawBufferPointer) -> UInt64? {
+  public static func socketInode(_ link: UnsafeRawBufferPointer) -> UInt64? {
     let prefix: StaticString = "socket:["
     let size = prefix.utf8CodeUnitCount
     guard let base = link.baseAddress, link.count > size + 1,
@@ -105,7 +131,7 @@ struct ProcessTable {
     return Self.cgroup(bytes)
   }
 
-  static func cgroup(_ bytes: [UInt8]) -> String? {
+  public static func cgroup(_ bytes: [UInt8]) -> String? {
     var unified: String?
     for line in bytes.split(separator: 10) {
       let parts = line.split(
@@ -144,13 +170,4 @@ struct ProcessTable {
     }
     return isNegative ? -value : value
   }
-}
-
-/// How a process ended, as `wait` tells it: the signal in seven bits, the exit code above.
-struct WaitStatus: Equatable {
-  var raw: Int32
-
-  /// The signal that ended it, if one did.
-  var signal: Int32? { raw & 0x7f == 0 ? nil : raw & 0x7f }
-  var code: Int32? { raw & 0x7f == 0 ? raw >> 8 & 0xff : nil }
 }

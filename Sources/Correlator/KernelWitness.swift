@@ -1,0 +1,122 @@
+import Evidence
+
+/// What the kernel saw processes do: who connected, who closed, who sent a reset and why, who sent a
+/// signal. Unlike what is sampled, it misses no connection, however short.
+struct KernelWitness {
+  /// The tracepoints were read: that nobody is seen to do something says that nobody did.
+  private(set) var isWatching = false
+  private var byFlow: [Flow: Acts] = [:]
+  private var order: [Flow] = []
+  private var signals: [(time: TimeEstimate, signal: SignalSent)] = []
+
+  /// The last acts on a flow; a tuple may be reused, so there are some.
+  private struct Acts {
+    var connects: [Act] = []
+    var closes: [Act] = []
+    var resets: [(time: Timestamp, reset: ResetSent)] = []
+    var deaths: [(time: Timestamp, death: SocketDeath)] = []
+  }
+
+  struct Act {
+    var time: Timestamp
+    var process: ProcessIdentity
+    var isExiting: Bool
+  }
+
+  /// Flows and signals kept at most; the oldest go first.
+  private static let mostFlows = 100_000
+  private static let mostSignals = 10_000
+  private static let mostActs = 4
+
+  mutating func noteWatched() { isWatching = true }
+
+  mutating func observe(_ act: SocketAct, at time: TimeEstimate) {
+    isWatching = true
+    guard let flow = act.flow else { return }
+    let seen = Act(time: time.best, process: act.process, isExiting: act.isExiting)
+    switch (act.act, act.role) {
+    case (.connect, .originator): keep(flow) { Self.append(seen, to: &$0.connects) }
+    case (.close, .responder): keep(flow) { Self.append(seen, to: &$0.closes) }
+    default: break
+    }
+  }
+
+  mutating func observe(_ reset: ResetSent, at time: TimeEstimate) {
+    isWatching = true
+    guard let flow = reset.flow, reset.role != .originator else { return }
+    keep(flow) { acts in
+      Self.append((time.best, reset), to: &acts.resets)
+      if let process = reset.process {
+        let act = Act(time: time.best, process: process, isExiting: reset.isExiting)
+        Self.append(act, to: &acts.closes)
+      }
+    }
+  }
+
+  mutating func observe(_ signal: SignalSent, at time: TimeEstimate) {
+    isWatching = true
+    signals.append((time, signal))
+    if signals.count > Self.mostSignals { signals.removeFirst(Self.mostSignals / 2) }
+  }
+
+  mutating func observe(_ death: SocketDeath, at time: TimeEstimate) {
+    guard death.role == .responder else { return }
+    keep(death.flow) { Self.append((time.best, death), to: &$0.deaths) }
+  }
+
+  // MARK: Questions
+
+  /// Who made nginx's end of a flow, last.
+  func worker(of flow: Flow) -> ProcessIdentity? { byFlow[flow]?.connects.last?.process }
+
+  /// Who closed the backend's end of a connection; of a reused tuple, the first to do so after this
+  /// connection began.
+  func closer(of connection: Connection) -> Act? {
+    first(of: byFlow[connection.flow]?.closes, in: connection) { $0.time }
+  }
+
+  /// The reset that the backend's own kernel sent on a connection.
+  func reset(of connection: Connection) -> ResetSent? {
+    first(of: byFlow[connection.flow]?.resets, in: connection) { $0.time }?.reset
+  }
+
+  /// What the backend's kernel counted on its end of a connection.
+  func lastWords(of connection: Connection) -> SocketDeath? {
+    first(of: byFlow[connection.flow]?.deaths, in: connection) { $0.time }?.death
+  }
+
+  /// The signal that a process ended by, or upon; the last before its end.
+  func signal(before death: Death) -> SignalSent? {
+    signals.last { sent in
+      guard sent.signal.target.pid == death.pid, sent.time.earliest <= death.time.latest else {
+        return false
+      }
+      switch death.how {
+      case .signal(let number): return sent.signal.signal == number
+      // A process that was asked to end may take its time: systemd grants 90 s.
+      case .code, .gone: return death.time.earliest - sent.time.latest < .seconds(100)
+      case .oom, .fault: return false
+      }
+    }?.signal
+  }
+
+  private func first<T>(
+    of acts: [T]?, in connection: Connection, _ time: (T) -> Timestamp
+  ) -> T? {
+    let start = connection.firstPacket - .milliseconds(100)
+    return acts?.first { time($0) >= start }
+  }
+
+  private mutating func keep(_ flow: Flow, _ change: (inout Acts) -> Void) {
+    if byFlow[flow] == nil { order.append(flow) }
+    change(&byFlow[flow, default: Acts()])
+    guard order.count > Self.mostFlows else { return }
+    for old in order.prefix(Self.mostFlows / 2) { byFlow[old] = nil }
+    order.removeFirst(Self.mostFlows / 2)
+  }
+
+  private static func append<T>(_ act: T, to acts: inout [T]) {
+    if acts.count >= mostActs { acts.removeFirst() }
+    acts.append(act)
+  }
+}
