@@ -124,7 +124,9 @@ public struct SummaryText: Sendable {
     if books.incidentsDropped > 0 {
       lines.append("  incidents counted but not kept: \(books.incidentsDropped)")
     }
-    for source in books.sources where isVerbose || source.source != "inbox" || source.lost > 0 {
+    // Of no interest but when something was lost.
+    let quiet = books.sources.filter { $0.source == "inbox" || $0.source.hasPrefix("worker ") }
+    for source in books.sources where isVerbose || source.lost > 0 || !quiet.contains(source) {
       var line = "\(source.source): \(source.seen) seen, \(source.lost) lost"
       let details = source.details.filter { $0.value > 0 }.sorted { $0.key < $1.key }
       if isVerbose, !details.isEmpty {

@@ -11,10 +11,28 @@ enum LogReader {
     guard words.count == 3 else { return print("usage: log-reader error|lines|access FILE") }
     switch words[1] {
     case "access": try access(words[2])
+    // The directives of a configuration, a line each: for Tests/Agreement/crossplane.
+    case "configuration": try configuration(words[2])
     // Every upstream failure as an observation, as a session takes it.
     case "lines": try lines(words[2])
     // Every entry's fields as ranges of its bytes: kinds, workers and upstreams are counted.
     default: try error(words[2])
+    }
+  }
+
+  private static func configuration(_ path: String) throws {
+    do {
+      show(try LoadedNginx(file: path).directives, depth: 0)
+    } catch let error as ConfigurationError {
+      print("error \(error)")
+    }
+  }
+
+  private static func show(_ directives: [Directive], depth: Int) {
+    for directive in directives {
+      let words = ([directive.name] + directive.arguments).map { "\($0.debugDescription)" }
+      print(depth, directive.line, directive.file, words.joined(separator: "\u{1f}"))
+      show(directive.block ?? [], depth: depth + 1)
     }
   }
 
