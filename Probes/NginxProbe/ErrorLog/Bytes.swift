@@ -31,14 +31,20 @@ extension Span where Element == UInt8 {
 
   /// The last such position.
   func last(_ text: StaticString, in range: Range<Int>) -> Int? {
-    guard text.utf8CodeUnitCount > 0, range.upperBound <= count else { return nil }
+    let length = text.utf8CodeUnitCount
+    guard length > 0, range.lowerBound >= 0, range.upperBound <= count else { return nil }
     let byte = text.utf8Start.pointee
-    var position = range.upperBound - text.utf8CodeUnitCount
-    while position >= range.lowerBound {
-      if self[position] == byte, has(text, at: position) { return position }
-      position -= 1
+    return withUnsafeBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return nil }
+      var position = range.upperBound - length
+      while position >= range.lowerBound {
+        if base[position] == byte, memcmp(base + position, text.utf8Start, length) == 0 {
+          return position
+        }
+        position -= 1
+      }
+      return nil
     }
-    return nil
   }
 
   func first(_ byte: UInt8, in range: Range<Int>) -> Int? {
@@ -64,6 +70,16 @@ extension Span where Element == UInt8 {
       position += 1
     }
     return position > start ? value : nil
+  }
+
+  /// Whether every byte of a range satisfies a condition.
+  @inline(__always)
+  func all(_ range: Range<Int>, _ condition: (UInt8) -> Bool) -> Bool {
+    guard range.lowerBound >= 0, range.upperBound <= count else { return false }
+    return withUnsafeBufferPointer { buffer in
+      for position in range where !condition(buffer[position]) { return false }
+      return true
+    }
   }
 
   /// These bytes as text that is safe to print.

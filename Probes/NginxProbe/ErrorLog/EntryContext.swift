@@ -28,11 +28,11 @@ struct EntryContext {
     let all = start..<bytes.count
     message = all
     guard let client = Self.client(bytes, all, fixedEnd: fixedEnd) else {
-      splitAction(bytes, from: fixedEnd ?? start)
+      splitAction(bytes, from: fixedEnd ?? start, isFixed: fixedEnd != nil)
       return
     }
     message = start..<client.name
-    splitAction(bytes, from: fixedEnd ?? start)
+    splitAction(bytes, from: fixedEnd ?? start, isFixed: fixedEnd != nil)
     readFields(bytes, from: client.value)
   }
 
@@ -63,17 +63,19 @@ struct EntryContext {
     return found
   }
 
-  private mutating func splitAction(_ bytes: Span<UInt8>, from: Int) {
-    guard let found = bytes.last(" while ", in: from..<message.upperBound) else { return }
+  private mutating func splitAction(_ bytes: Span<UInt8>, from: Int, isFixed: Bool) {
+    // Behind a fixed text stands at most an errno; foreign words may themselves say `while`.
+    let range = from..<message.upperBound
+    guard
+      let found = isFixed ? bytes.first(" while ", in: range) : bytes.last(" while ", in: range)
+    else { return }
     let words = found + 7..<message.upperBound
-    for index in words {
-      let byte = bytes[index]
-      // Letters, digits, spaces and the slash of `HTTP/2`: an action is one of nginx's own words.
-      guard
-        byte == 0x20 || (0x2f...0x39).contains(byte) || (0x41...0x5a).contains(byte)
-          || (0x61...0x7a).contains(byte)
-      else { return }
+    // Letters, digits, spaces and the slash of `HTTP/2`: an action is one of nginx's own words.
+    let isAction = bytes.all(words) { byte in
+      byte == 0x20 || (0x2f...0x39).contains(byte) || (0x41...0x5a).contains(byte)
+        || (0x61...0x7a).contains(byte)
     }
+    guard isAction else { return }
     guard !words.isEmpty, words.count <= 80 else { return }
     action = words
     message = message.lowerBound..<found
