@@ -92,7 +92,7 @@ let package = Package(
     test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
-    test("NginxProbe", ["Evidence", "CLinux", "LinuxHost"]),
+    test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),

@@ -39,7 +39,8 @@ public final class NginxProbe: Probe {
     for path in logs + instances.flatMap(\.instance.errorLogs) where !paths.contains(path) {
       paths.append(path)
     }
-    follower = ErrorLogFollower(paths, options: options)
+    follower = ErrorLogFollower(
+      paths, accessLogs: instances.flatMap(\.accessLogs), options: options)
   }
 
   deinit { stop() }
@@ -136,7 +137,8 @@ private struct Watch: Sendable {
       } else {
         continue
       }
-      follower.follow(watched[index].loaded.instance.errorLogs)
+      follower.follow(
+        watched[index].loaded.instance.errorLogs, accessLogs: watched[index].loaded.accessLogs)
       NginxProbe.tell(watched[index].loaded, except: known, host, sink)
     }
   }

@@ -23,15 +23,20 @@ extension Correlator {
   }
 
   /// Adds to an incident what is known of its request.
-  func complete(_ incident: inout Incident, _ error: OpenError, _ group: UpstreamGroup?) {
-    let rules = AftermathRules(
-      line: error.line, group: group, request: access.answer(to: error.line, at: error.time))
+  /// - Parameter groups: those that its upstream may belong to; what they do not agree on is not said.
+  func complete(_ incident: inout Incident, _ error: OpenError, _ groups: [UpstreamGroup]) {
+    let request = access.answer(to: error.line, at: error.time)
+    let rules = (groups.isEmpty ? [nil] : groups.map { Optional($0) }).map {
+      AftermathRules(line: error.line, group: $0, request: request)
+    }
     var aftermath = Aftermath()
-    aftermath.notRetriedBecause = rules.notRetriedBecause
-    aftermath.disabled = rules.disabled(at: error.time, failures: error.failures)
-    if let request = rules.request {
+    let reasons = Set(rules.map(\.notRetriedBecause))
+    aftermath.notRetriedBecause = reasons.count == 1 ? reasons.first ?? nil : nil
+    let disabled = Set(rules.map { $0.disabled(at: error.time, failures: error.failures) })
+    aftermath.disabled = disabled.count == 1 ? disabled.first ?? nil : nil
+    if let request {
       incident.clientStatus = request.status
-      incident.retried = rules.retried
+      incident.retried = rules.first?.retried
       aftermath.tries = request.tries
       aftermath.isCut = request.isCut
       aftermath.duration = request.duration

@@ -30,7 +30,7 @@ extension Correlator {
       verdict: judgement.verdict, evidence: judgement.evidence, ruledOut: judgement.ruledOut,
       fix: judgement.fix,
       roots: facts.disabling.map(\.incident))
-    complete(&incident, error, facts.groups.first)
+    complete(&incident, error, facts.groups)
     return (incident, facts)
   }
 

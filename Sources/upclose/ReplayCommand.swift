@@ -155,7 +155,8 @@ struct ReplayCommand: ParsableCommand {
     for path in accessLog {
       do {
         let file = try AccessLogFile(
-          path, formats: formats, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries))
+          path, formats: formats, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries),
+          watchedConnections: replay.errorConnections)
         do {
           while let observation = try file.next() { replay.queue(observation) }
         } catch { failures.append("\(error)") }
@@ -203,6 +204,8 @@ private struct Replay {
   private var advanced = Timestamp(nanoseconds: .min)
   /// The last moment that a log named.
   private(set) var lastLine: Timestamp?
+  /// Client connections that had errors.
+  private(set) var errorConnections: Set<UInt64> = []
   /// The first and the last moment of what the files hold: books and blind spots have none.
   private var span: (first: Timestamp, last: Timestamp)?
 
@@ -220,6 +223,9 @@ private struct Replay {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
     case .nginxLine, .kernel, .nginxRequest:
+      if case .nginxLine(let line) = observation.fact, let connection = line.connection {
+        errorConnections.insert(connection)
+      }
       queued.append(observation)
       cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)

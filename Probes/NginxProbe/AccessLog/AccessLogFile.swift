@@ -18,6 +18,7 @@ public final class AccessLogFile {
   private let buffer: UnsafeMutableRawBufferPointer
   private var cutter: LineCutter
   private let candidates: [AccessLogFormat]
+  private let watched: Set<UInt64>
   private var parser: AccessLogParser?
   private var counts = AccessLogCounts()
   private var ready: [Observation] = []
@@ -28,9 +29,15 @@ public final class AccessLogFile {
   ///   - path: `-` is the standard input.
   ///   - formats: those that it may be written in; the one that reads its first lines with the most
   ///     fields is taken.
+  ///   - watchedConnections: requests of these (`$connection`) matter in any case: the error log has
+  ///     lines of them.
   /// - Throws: `ProbeError` with the path.
-  public init(_ path: String, formats: [AccessLogFormat], options: LogOptions) throws {
+  public init(
+    _ path: String, formats: [AccessLogFormat], options: LogOptions,
+    watchedConnections: Set<UInt64> = []
+  ) throws {
     self.path = path
+    watched = watchedConnections
     self.options = options
     candidates = formats
     input = try LogInput(path)
@@ -128,6 +135,7 @@ public final class AccessLogFile {
         remedy: "give its log_format with --nginx-config or --log-format")
     }
     parser = best.parser
+    parser?.watchedConnections = watched
   }
 }
 

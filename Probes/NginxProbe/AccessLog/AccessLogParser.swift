@@ -8,6 +8,9 @@ public struct AccessLogParser {
   private var scanner: AccessLogScanner
   private var table = TrafficTable()
   private var clock: LogClock
+  /// `$connection` of requests that matter however they look: the error log has a line of them. A body
+  /// without a length that was cut shows nothing here.
+  public var watchedConnections: Set<UInt64> = []
 
   /// What became of a line.
   public enum Outcome: Hashable, Sendable {
@@ -56,12 +59,13 @@ public struct AccessLogParser {
       }
       let status = scanner[.status].flatMap { Self.integer(base, $0) } ?? 200
       let isSingle = !Self.isList(base, address)
-      if isSingle, countSingle(base, address), !isOdd(base, status) { return .ordinary }
+      let isWatched = isWatched(base)
+      if isSingle, countSingle(base, address), !isOdd(base, status), !isWatched { return .ordinary }
       var request = self.request(line, status)
       request.path = path
       request.offset = offset
       if !isSingle { countAll(request, line) }
-      guard matters(request) else { return .ordinary }
+      guard isWatched || matters(request) else { return .ordinary }
       return .request(request, time(line, arrival))
     }
   }
@@ -141,6 +145,13 @@ public struct AccessLogParser {
   private static func milliseconds(_ time: TimeSpan) -> Int { Int(time.nanoseconds / 1_000_000) }
 
   // MARK: What matters
+
+  private func isWatched(_ base: UnsafePointer<UInt8>) -> Bool {
+    guard !watchedConnections.isEmpty,
+      let connection = scanner[.connection].flatMap({ Self.integer(base, $0) })
+    else { return false }
+    return watchedConnections.contains(UInt64(connection))
+  }
 
   /// Whether a request whose only try went well may matter all the same; cheap, and asked of every
   /// line.

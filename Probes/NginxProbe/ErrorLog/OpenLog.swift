@@ -20,7 +20,9 @@ final class OpenLog {
   private(set) var lastRead: Timestamp?
 
   /// - Parameter fromEnd: whether what is in it already is left out.
-  init(descriptor: Int32, identity: FileIdentity, inotify: Int32, fromEnd: Bool) {
+  init(
+    descriptor: Int32, identity: FileIdentity, inotify: Int32, fromEnd: Bool, isPlain: Bool = false
+  ) {
     self.descriptor = descriptor
     self.identity = identity
     self.inotify = inotify
@@ -31,7 +33,7 @@ final class OpenLog {
     // From the end means from the start of the line that is being written, which is none: nginx
     // writes a line at once.
     let end = fromEnd ? lseek(descriptor, 0, SEEK_END) : 0
-    splitter = EntrySplitter(offset: UInt64(clamping: end))
+    splitter = EntrySplitter(offset: UInt64(clamping: end), isPlain: isPlain)
     if fromEnd { lastEmpty = currentTime() }
   }
 
@@ -98,7 +100,7 @@ final class OpenLog {
       if tail.isEmpty || sameTail(before: offset) { return false }
     }
     let stray = splitter
-    splitter = EntrySplitter()
+    splitter = EntrySplitter(isPlain: stray.isPlain)
     splitter.inheritCounts(of: stray)
     tail = []
     return true
