@@ -10,10 +10,12 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/errqueue.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
 
 // Each returns 0 (or a descriptor), or -1 with errno set.
 
