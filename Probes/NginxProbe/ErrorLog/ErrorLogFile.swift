@@ -19,6 +19,8 @@ public final class ErrorLogFile {
   private var splitter: EntrySplitter
   private var counts = LogCounts()
   private var counting: LogCensus?
+  /// What a container's runtime or the journal put before each line; known once something was read.
+  private var prefix: LinePrefix?
   private var ready: [Observation] = []
   private var position = 0
   private var chunk = [UInt8](repeating: 0, count: 128 << 10)
@@ -84,12 +86,20 @@ public final class ErrorLogFile {
     if firstBytes.count < 8 { firstBytes += chunk[..<min(count, 8 - firstBytes.count)] }
     if count == 0 {
       isAtEnd = true
+      let rest = prefix?.finish() ?? []
+      rest.withUnsafeBytes { splitter.take($0, take) }
       splitter.finish(take)
       if counts.lines == 0, offset > start { throw notALog(upTo: offset) }
       return
     }
-    chunk.withUnsafeBytes { bytes in
-      splitter.take(UnsafeRawBufferPointer(rebasing: bytes[..<count]), take)
+    if prefix == nil { prefix = LinePrefix(firstBlock: chunk[..<count]) }
+    if prefix?.isNone ?? true {
+      chunk.withUnsafeBytes { bytes in
+        splitter.take(UnsafeRawBufferPointer(rebasing: bytes[..<count]), take)
+      }
+    } else {
+      let bare = prefix?.strip(chunk[..<count]) ?? []
+      bare.withUnsafeBytes { splitter.take($0, take) }
     }
     if splitter.nextOffset > lastEntry, splitter.nextOffset - lastEntry > Self.patience {
       // What was read is handed out first; the next read finds the same again.
