@@ -83,6 +83,13 @@ let package = Package(
       name: "lab-backend", dependencies: ["CLinux", "LinuxHost"], path: "Tests/Lab/Backend",
       swiftSettings: strict),
 
+    .executableTarget(
+      name: "kernel-benchmark",
+      dependencies: [
+        "Evidence", "LinuxHost", "KernelProbe", "ProcessProbe", "SocketProbe", "TraceProbe",
+      ],
+      path: "Tests/Benchmarks/kernel", exclude: ["run"], swiftSettings: strict),
+
     test("Evidence"),
     test("LinuxHost", ["Evidence"]),
     test("CaptureFile"),

@@ -125,6 +125,16 @@ public struct ProcTable: Sendable {
     return number(link[size..<(link.count - 1)]).flatMap { UInt64(exactly: $0) }
   }
 
+  /// How many descriptors a process holds; nil when it is gone or may not be looked at.
+  public func descriptorCount(of pid: Int32) -> UInt64? {
+    let path = "\(root)/\(pid)/fd"
+    // Since Linux 6.2 the directory's size is the number.
+    guard let size = sizeOfFile(path) else { return nil }
+    if size > 0 { return UInt64(size) }
+    guard access(path, R_OK) == 0 else { return nil }
+    return UInt64(directoryEntries(path).count)
+  }
+
   /// The memory controller's path, or else the unified hierarchy's (cgroups(7)).
   private func cgroup(_ pid: Int32) -> String? {
     guard let bytes = try? readFile("\(root)/\(pid)/cgroup", limit: 1 << 16) else { return nil }
@@ -146,7 +156,8 @@ public struct ProcTable: Sendable {
     return unified
   }
 
-  private func descriptorLimit(_ pid: Int32) -> UInt64? {
+  /// The soft limit of open descriptors; nil when it is gone or has none.
+  public func descriptorLimit(_ pid: Int32) -> UInt64? {
     guard let bytes = try? readFile("\(root)/\(pid)/limits", limit: 1 << 16) else { return nil }
     for line in bytes.split(separator: 10) where line.starts(with: "Max open files".utf8) {
       return line.split(separator: 32).dropFirst(3).first.flatMap { Self.number($0) }.flatMap {
@@ -170,4 +181,9 @@ public struct ProcTable: Sendable {
     }
     return isNegative ? -value : value
   }
+}
+
+private func sizeOfFile(_ path: String) -> Int? {
+  var status = stat()
+  return stat(path, &status) == 0 ? Int(status.st_size) : nil
 }

@@ -22,6 +22,7 @@ struct ProcessWatcher {
   private var nextFamilyLook: Int64 = 0
   private var nextCount: Int64 = 0
   private var isDenied = false
+  private var descriptors = DescriptorBooks()
   private var toldDenial = false
   private var counters = Counters(source: "processes", seen: 0, lost: 0)
   private var counted = Counters(source: "processes", seen: 0, lost: 0)
@@ -57,6 +58,9 @@ struct ProcessWatcher {
       search(now)
       if now >= nextCount {
         nextCount = now + 1_000_000_000
+        for use in descriptors.look(at: owners.owners.values.map(\.identity), table) {
+          emit(.descriptors(use), at: TimeEstimate(exactly: currentTime()))
+        }
         count()
       }
     }

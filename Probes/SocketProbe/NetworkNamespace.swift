@@ -14,18 +14,20 @@ struct NetworkNamespace: Sendable {
   enum Source: Sendable {
     /// Sockets that were made in it. They keep the namespace alive: it must be let go soon after its
     /// last process ended.
-    case netlink(diagnosis: NetlinkSocket, route: NetlinkSocket?)
+    case netlink(diagnosis: NetlinkSocket, route: NetlinkSocket?, deaths: DeathListener?)
     /// A namespace that may not be entered.
     case process(ProcNetwork)
   }
 
   /// Opens sockets in the namespace of the calling thread.
-  init(inode: UInt64) throws {
+  /// - Parameter ports: whose sockets' ends are heard of.
+  init(inode: UInt64, ports: Set<UInt16>) throws {
     self.inode = inode
-    // Addresses that cannot be asked for are no reason to do without the rest.
+    // Addresses and ends that cannot be asked for are no reason to do without the rest.
     source = .netlink(
       diagnosis: try NetlinkSocket(family: NETLINK_SOCK_DIAG, named: "NETLINK_SOCK_DIAG"),
-      route: try? NetlinkSocket(family: NETLINK_ROUTE, named: "NETLINK_ROUTE"))
+      route: try? NetlinkSocket(family: NETLINK_ROUTE, named: "NETLINK_ROUTE"),
+      deaths: try? DeathListener(ports: ports))
   }
 
   /// Looks in from outside.
@@ -35,6 +37,23 @@ struct NetworkNamespace: Sendable {
     source = .process(ProcNetwork(path: path))
   }
 
+  /// Where the kernel tells of sockets that it lets go of, if it does.
+  var deaths: DeathListener? {
+    if case .netlink(_, _, let deaths) = source { deaths } else { nil }
+  }
+
+  /// Its UNIX stream sockets; empty where they cannot be asked for.
+  func unixSockets(_ buffer: UnsafeMutableRawBufferPointer) -> [DumpedUnixSocket] {
+    guard case .netlink(let diagnosis, _, _) = source else { return [] }
+    var sockets: [DumpedUnixSocket] = []
+    try? diagnosis.dump(
+      type: UInt16(SOCK_DIAG_BY_FAMILY), payload: DumpedUnixSocket.request(), buffer: buffer
+    ) {
+      if let socket = DumpedUnixSocket($0) { sockets.append(socket) }
+    }
+    return sockets
+  }
+
   /// Hands over its TCP sockets of the wanted ports (and perhaps others).
   /// - Parameter request: of `SocketDump`, for the same ports.
   func forEachSocket(
@@ -42,7 +61,7 @@ struct NetworkNamespace: Sendable {
     _ body: (DumpedSocket) -> Void
   ) throws {
     switch source {
-    case .netlink(let diagnosis, _):
+    case .netlink(let diagnosis, _, _):
       try diagnosis.dump(type: SocketDump.type, payload: request, buffer: buffer) {
         if let socket = DumpedSocket($0) { body(socket) }
       }
@@ -61,7 +80,7 @@ struct NetworkNamespace: Sendable {
     case .process(let network):
       addresses = network.addresses()
       return
-    case .netlink(_, let opened):
+    case .netlink(_, let opened, _):
       guard let opened else { return }
       route = opened
     }
@@ -117,7 +136,9 @@ struct NamespaceFinder {
   /// Makes sockets in another namespace and returns to the own one.
   /// - Throws: `ProbeError` when the kernel refuses (CAP_SYS_ADMIN is needed), or the process of
   ///   that namespace has ended.
-  func open(_ inode: UInt64, ofProcess pid: String) throws -> NetworkNamespace {
+  func open(_ inode: UInt64, ofProcess pid: String, ports: Set<UInt16>) throws
+    -> NetworkNamespace
+  {
     let own = Glibc.open("\(proc)/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
     guard own >= 0 else {
       throw ProbeError(doing: "open the own network namespace", reason: errorText(errno))
@@ -132,7 +153,7 @@ struct NamespaceFinder {
         doing: "enter the network namespace of process \(pid)", reason: errorText(errno),
         remedy: "run as root, or grant CAP_SYS_ADMIN")
     }
-    let opened = Result { try NetworkNamespace(inode: inode) }
+    let opened = Result { try NetworkNamespace(inode: inode, ports: ports) }
     guard clinux_setns(own, clinux_CLONE_NEWNET) == 0 else {
       throw ProbeError(doing: "return to the own network namespace", reason: errorText(errno))
     }
@@ -141,8 +162,10 @@ struct NamespaceFinder {
 
   /// Enters a namespace, or else looks in from outside: that costs more, and needs no privilege.
   /// - Returns: nil when its process has ended.
-  func openOrView(_ inode: UInt64, ofProcess pid: String) -> NetworkNamespace? {
-    if let opened = try? open(inode, ofProcess: pid) { return opened }
+  func openOrView(_ inode: UInt64, ofProcess pid: String, ports: Set<UInt16>)
+    -> NetworkNamespace?
+  {
+    if let opened = try? open(inode, ofProcess: pid, ports: ports) { return opened }
     let view = view(ofProcess: pid)
     guard access(view.path + "/tcp", R_OK) == 0 else { return nil }
     return NetworkNamespace(inode: inode, path: view.path)

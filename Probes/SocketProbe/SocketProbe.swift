@@ -5,11 +5,13 @@ import Synchronization
 
 /// Looks, four times a second, at the TCP sockets of the watched endpoints in every network
 /// namespace of the host: who listens there and how long its queue is, and which flows are open,
-/// each with the inode by which its process can be found.
+/// each with the inode by which its process can be found. Between two looks the kernel tells of each
+/// socket that it lets go of.
 ///
-/// Yields `.socket` for what is new or has changed, `.counters` (source `sockets`) once a second
-/// when something was seen, and `.blindSpot` where it may not look. A flow that lives for less than
-/// the interval may be missed.
+/// Yields `.socket` and `.unixSocket` for what is new or has changed, `.socketDeath`, `.counters`
+/// (sources `sockets`, and `network` for what the kernel counts) once a second when something has
+/// changed, and `.blindSpot` where it may not look. A flow that lives for less than the interval may be
+/// missed by all but its death.
 public final class SocketProbe: Probe {
   public let name = "sockets"
   private let host: String
@@ -23,26 +25,28 @@ public final class SocketProbe: Probe {
 
   /// - Parameters:
   ///   - watching: the upstreams' addresses and ports.
+  ///   - paths: of the upstreams' UNIX sockets.
   ///   - host: named in every observation.
   ///   - interval: between two looks, at least 10 ms.
   ///   - maximumNamespaces: how many network namespaces are looked into.
   ///   - proc: where the process table is mounted.
   public init(
-    watching: some Sequence<Endpoint>, host: String = hostName(),
+    watching: some Sequence<Endpoint>, paths: some Sequence<String> = [],
+    host: String = hostName(),
     interval: TimeSpan = .milliseconds(250), maximumNamespaces: Int = 256, proc: String = "/proc"
   ) {
     self.host = host
     self.interval = max(interval, .milliseconds(10))
     self.maximumNamespaces = max(1, maximumNamespaces)
     finder = NamespaceFinder(proc: proc)
-    watch = Mutex(Watch(watching))
+    watch = Mutex(Watch(watching, paths: paths))
   }
 
   deinit { stop() }
 
   /// Replaces the watched endpoints, also while it runs.
-  public func watch(_ endpoints: some Sequence<Endpoint>) {
-    let new = Watch(endpoints)
+  public func watch(_ endpoints: some Sequence<Endpoint>, paths: some Sequence<String> = []) {
+    let new = Watch(endpoints, paths: paths)
     watch.withLock { $0 = new }
   }
 
@@ -51,14 +55,17 @@ public final class SocketProbe: Probe {
   /// - Throws: `ProbeError` when the kernel offers no socket diagnosis here.
   public func open() throws {
     let own = finder.current()
-    var opened = [try NetworkNamespace(inode: own)]
+    let ports = watch.withLock { $0.ports }
+    var opened = [try NetworkNamespace(inode: own, ports: ports)]
     var refused = 0
     for (inode, pid) in finder.find() where inode != own {
       guard opened.count < maximumNamespaces else {
         refused += 1
         continue
       }
-      if let namespace = finder.openOrView(inode, ofProcess: pid) { opened.append(namespace) }
+      if let namespace = finder.openOrView(inode, ofProcess: pid, ports: ports) {
+        opened.append(namespace)
+      }
     }
     namespaces.withLock { $0 = opened }
     if refused > 0 { refusal.withLock { $0 = Self.namespaceBlindSpot(refused) } }

@@ -59,9 +59,11 @@ struct SocketTable {
     var sameQueue = new
     sameQueue.queued = old.queued
     if sameQueue != old { return true }
-    guard let queued = new.queued, let before = old.queued, let backlog = new.backlog else {
-      return false
-    }
+    return isQueueNews(new.queued, after: old.queued, backlog: new.backlog)
+  }
+
+  static func isQueueNews(_ new: UInt32?, after old: UInt32?, backlog: UInt32?) -> Bool {
+    guard let queued = new, let before = old, let backlog else { return false }
     func isHigh(_ length: UInt32) -> Bool { UInt64(length) * 2 > UInt64(backlog) }
     return isHigh(queued) ? queued > before : isHigh(before)
   }
@@ -69,11 +71,14 @@ struct SocketTable {
 
 /// The watched endpoints, and what a socket is to them.
 struct Watch: Equatable {
+  /// Paths of UNIX sockets.
+  let paths: Set<String>
   let endpoints: Set<Endpoint>
   let ports: Set<UInt16>
   private let byPort: [UInt16: [Endpoint]]
 
-  init(_ endpoints: some Sequence<Endpoint>) {
+  init(_ endpoints: some Sequence<Endpoint>, paths: some Sequence<String> = []) {
+    self.paths = Set(paths)
     self.endpoints = Set(endpoints)
     byPort = Dictionary(grouping: self.endpoints, by: \.port)
     ports = Set(byPort.keys)
@@ -97,6 +102,20 @@ struct Watch: Equatable {
     guard endpoints.contains(socket.remote) else { return nil }
     sighting.role = .originator
     return sighting
+  }
+
+  /// Nil for a socket of no watched endpoint.
+  func death(_ death: DeathListener.Death, in namespace: UInt64) -> SocketDeath? {
+    let isResponder = endpoints.contains(death.local)
+    guard isResponder || endpoints.contains(death.remote) else { return nil }
+    let information = death.information
+    return SocketDeath(
+      role: isResponder ? .responder : .originator, local: death.local, remote: death.remote,
+      namespace: namespace == 0 ? nil : namespace,
+      bytesAcknowledged: information?.bytesAcknowledged,
+      bytesReceived: information?.bytesReceived, sinceDataSent: information?.sinceDataSent,
+      sinceDataReceived: information?.sinceDataReceived, rtt: information?.rtt,
+      retransmissions: information?.retransmissions)
   }
 
   private func accepts(_ socket: DumpedSocket, in namespace: NetworkNamespace) -> Bool {

@@ -32,6 +32,12 @@ struct Case {
   var idleTimeout: Estimate?
   /// A listener of this upstream whose queue was more than half full near the error.
   var fullQueue: SocketSighting?
+  /// The same of its UNIX socket.
+  var unixQueue: UnixSocketSighting?
+  /// How many complete connections the kernel dropped in those seconds, for want of room in a queue.
+  var listenOverflows: UInt64 = 0
+  /// How many descriptors the nginx worker held.
+  var workerDescriptors: DescriptorUse?
   /// Earlier incidents that disabled the group's peers.
   var disabling: [PeerFailure] = []
   /// Whether all peers of the group are accounted for by `disabling`.

@@ -75,6 +75,15 @@ extension Correlator {
         c.deaths = [death]
       }
     }
+    if case .unix(let path) = line.upstream {
+      c.backends = host.backends(ofPath: path)
+      if let queue = host.fullQueue(ofPath: path, near: error.time.best) {
+        c.unixQueue = queue
+      }
+    }
+    c.listenOverflows = host.network.moved(
+      "ListenOverflows", near: error.time, within: .seconds(2))
+    c.workerDescriptors = host.descriptors(of: line.worker)
     for index in c.deaths.indices {
       c.deaths[index].signal = host.witness.signal(before: c.deaths[index])
     }

@@ -78,6 +78,8 @@ public struct Correlator: Sendable {
     case .resetSent(let reset): host.witness.observe(reset, at: time)
     case .signal(let signal): host.witness.observe(signal, at: time)
     case .socketDeath(let death): host.witness.observe(death, at: time)
+    case .unixSocket(let sighting): host.observe(sighting, at: time)
+    case .descriptors(let use): host.observe(use)
     case .port(let check):
       if let source = check.source { ownProbes[source] = time.best }
       withTally(check.target) { $0.count(check, at: time.best) }
@@ -85,6 +87,7 @@ public struct Correlator: Sendable {
       counters[totals.source] = totals
       if totals.source == "packets" { watchedPackets = true }
       host.noteWatched(source: totals.source)
+      if totals.source == "network" { host.network.observe(totals, at: time.best) }
     case .blindSpot(let spot):
       if !blindSpots.contains(where: { $0.id == spot.id && $0.what == spot.what }),
         blindSpots.count < 200

@@ -6,6 +6,13 @@ struct HostState {
   private(set) var watchedProcesses = false
   /// What the kernel's tracepoints told.
   var witness = KernelWitness()
+  /// What the kernel counted.
+  var network = NetworkCounts()
+  /// The UNIX socket that an inode of the backend's serves, and who was behind each.
+  private var pathOfInode: [UInt64: String] = [:]
+  private var unixProcesses: [String: [Int32: ProcessIdentity]] = [:]
+  private var unixQueues: [(time: Timestamp, sighting: UnixSocketSighting)] = []
+  private var descriptorUses: [Int32: DescriptorUse] = [:]
 
   /// The inode of each end of a flow.
   private var inodes: [Flow: Ends] = [:]
@@ -62,6 +69,25 @@ struct HostState {
     }
   }
 
+  mutating func observe(_ sighting: UnixSocketSighting, at time: TimeEstimate) {
+    watchedProcesses = true
+    guard sighting.role != .originator else { return }
+    if let queued = sighting.queued, let backlog = sighting.backlog, queued * 2 > backlog {
+      unixQueues.append((time.best, sighting))
+      if unixQueues.count > 1000 { unixQueues.removeFirst(500) }
+    }
+    if pathOfInode.count >= limit { pathOfInode = [:] }
+    pathOfInode[sighting.inode] = sighting.path
+    for holder in holders[sighting.inode] ?? [] {
+      unixProcesses[sighting.path, default: [:]][holder.pid] = holder
+    }
+  }
+
+  mutating func observe(_ use: DescriptorUse) {
+    if descriptorUses.count >= limit { descriptorUses = [:] }
+    descriptorUses[use.process.pid] = use
+  }
+
   mutating func observe(_ sighting: ProcessSighting) {
     watchedProcesses = true
     for inode in sighting.inodes {
@@ -70,6 +96,9 @@ struct HostState {
       holders[inode, default: []].append(sighting.process)
       if let endpoint = endpointOfInode[inode] {
         remember(sighting.process, behind: endpoint)
+      }
+      if let path = pathOfInode[inode], (unixProcesses[path]?.count ?? 0) < 4000 {
+        unixProcesses[path, default: [:]][sighting.process.pid] = sighting.process
       }
     }
     trim()
@@ -127,6 +156,20 @@ struct HostState {
     }
     return all.values.sorted { $0.pid < $1.pid }
   }
+
+  /// Every process known behind a UNIX socket, by pid.
+  func backends(ofPath path: String) -> [ProcessIdentity] {
+    (unixProcesses[path] ?? [:]).values.sorted { $0.pid < $1.pid }
+  }
+
+  func fullQueue(ofPath path: String, near moment: Timestamp) -> UnixSocketSighting? {
+    unixQueues.last {
+      $0.sighting.path == path && ($0.time - moment).magnitude < .seconds(10)
+    }?.sighting
+  }
+
+  /// How many descriptors a process held when it was last told.
+  func descriptors(of pid: Int32) -> DescriptorUse? { descriptorUses[pid] }
 
   /// Deaths that may explain a close at that moment.
   ///

@@ -35,6 +35,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case socketAct(SocketAct)
     case resetSent(ResetSent)
     case socketDeath(SocketDeath)
+    case unixSocket(UnixSocketSighting)
+    case descriptors(DescriptorUse)
     case port(PortCheck)
     case counters(Counters)
     case blindSpot(BlindSpot)

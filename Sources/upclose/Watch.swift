@@ -26,6 +26,7 @@ final class Watch {
   private let options: AttachCommand
   /// Each master's upstreams as they are now.
   private var endpointsOf: [Int32: [Endpoint]] = [:]
+  private var pathsOf: [Int32: [String]] = [:]
 
   init(_ targets: Targets, options: AttachCommand) throws {
     let endpoints = targets.endpoints
@@ -37,7 +38,10 @@ final class Watch {
     capture.bufferSize = options.buffer.bytes
     packets = PacketProbe(
       host: host, upstreams: UpstreamFilter(endpoints: Set(endpoints)), settings: capture)
-    sockets = SocketProbe(watching: endpoints)
+    sockets = SocketProbe(
+      watching: endpoints,
+      paths: Self.paths(
+        targets.instances.flatMap(\.upstreams).flatMap(\.servers).flatMap(\.peers)))
     trace = TraceProbe(watching: endpoints)
     ports =
       options.probeInterval.span > .zero
@@ -81,6 +85,8 @@ final class Watch {
         switch observation.fact {
         case .socket(let sighting):
           processes.find(inodes: CollectionOfOne(sighting.inode))
+        case .unixSocket(let sighting):
+          processes.find(inodes: CollectionOfOne(sighting.inode))
         case .process(let sighting): trace.know(sighting.process)
         default: break
         }
@@ -98,6 +104,11 @@ final class Watch {
     return "\(spot.what): \(spot.cost)"
   }
 
+  /// The UNIX sockets among some peers.
+  private static func paths(_ peers: [UpstreamPeer]) -> [String] {
+    peers.compactMap { if case .unix(let path) = $0 { path } else { nil } }
+  }
+
   /// Follows a reload: the new upstreams are captured, looked up and probed. After an error its
   /// upstream is probed more often.
   func follow(_ observation: Observation) {
@@ -110,7 +121,8 @@ final class Watch {
     endpointsOf[instance.master ?? 0] = peers.compactMap(\.endpoint)
     let endpoints = Set(endpointsOf.values.joined()).union(extraEndpoints).sorted()
     packets.watch(UpstreamFilter(endpoints: Set(endpoints)))
-    sockets.watch(endpoints)
+    pathsOf[instance.master ?? 0] = Self.paths(peers)
+    sockets.watch(endpoints, paths: Set(pathsOf.values.joined()))
     trace.watch(endpoints)
     ports?.probe(endpoints)
   }

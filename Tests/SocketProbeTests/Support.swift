@@ -74,6 +74,40 @@ final class TestSocket {
     return result == 0 ? opened : nil
   }
 
+  /// Begins to connect to a port of 127.0.0.1, and does not wait.
+  static func begin(port: UInt16) -> TestSocket? {
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+    let opened = TestSocket(adopting: Glibc.socket(AF_INET, type, 0))
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    let result = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        Glibc.connect(opened.descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    return result == 0 || errno == EINPROGRESS ? opened : nil
+  }
+
+  /// A UNIX socket that listens at a path with a queue of four, or is connected to it.
+  static func unix(_ path: String, connecting: Bool) -> TestSocket? {
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    let opened = TestSocket(adopting: Glibc.socket(AF_UNIX, type, 0))
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let result = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connecting
+          ? Glibc.connect(opened.descriptor, $0, size) : bind(opened.descriptor, $0, size)
+      }
+    }
+    guard result == 0, connecting || listen(opened.descriptor, 4) == 0 else { return nil }
+    return opened
+  }
+
   func accept() -> TestSocket? {
     let accepted = Glibc.accept(descriptor, nil, nil)
     return accepted < 0 ? nil : TestSocket(adopting: accepted)

@@ -10,10 +10,12 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/errqueue.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
 
 // Not of Linux but of the processor: asks for a cache line that will soon be read.
 static inline void clinux_prefetch(const void *address) { __builtin_prefetch(address); }

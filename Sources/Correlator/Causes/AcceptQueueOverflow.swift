@@ -7,10 +7,17 @@ struct AcceptQueueOverflow: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     if c.line.errno == 11, c.line.message == .connectRefusedAtOnce {
-      return [
+      var items = [
         EvidenceItem(
           "nginx", "connect() to a UNIX socket: its queue is full (errno 11)", decibans: 40)
       ]
+      if let queue = c.unixQueue, let queued = queue.queued, let backlog = queue.backlog {
+        items.append(
+          EvidenceItem(
+            "sockets", "its listener held \(queued) of \(backlog) waiting connections", decibans: 10
+          ))
+      }
+      return items
     }
     guard
       c.line.message == .connectTimedOut || c.line.message == .connectFailed && c.line.errno == 110
@@ -21,6 +28,13 @@ struct AcceptQueueOverflow: CauseRule {
         EvidenceItem(
           "processes", "its listener held \(queued) of \(backlog) waiting connections",
           decibans: queued >= backlog ? 25 : 10))
+    }
+    if c.listenOverflows > 0, c.isLocal {
+      items.append(
+        EvidenceItem(
+          "sockets",
+          "the kernel dropped \(c.listenOverflows) connections in those seconds because an accept "
+            + "queue was full (ListenOverflows)", decibans: 12))
     }
     if c.checks.outcomes.contains(.timeout) {
       items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 3))

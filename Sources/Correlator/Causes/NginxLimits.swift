@@ -9,7 +9,14 @@ struct NginxLimits: CauseRule {
       [.workerConnectionsExhausted, .socketFailed, .bindFailed].contains(c.line.message)
       || c.line.message == .connectRefusedAtOnce && c.line.errno == 99
     guard isLimit else { return [] }
-    return [EvidenceItem("nginx", c.line.text, decibans: 40, time: c.time.best)]
+    var items = [EvidenceItem("nginx", c.line.text, decibans: 40, time: c.time.best)]
+    if c.line.errno == 24, let use = c.workerDescriptors {
+      items.append(
+        EvidenceItem(
+          "processes",
+          "worker \(use.process.pid) held \(use.used) of \(use.limit) descriptors", decibans: 5))
+    }
+    return items
   }
 
   func fix(_ c: Case) -> Fix? {
