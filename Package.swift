@@ -53,7 +53,10 @@ let package = Package(
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
-    probe("NginxProbe"),
+    // Rotated logs are compressed.
+    .systemLibrary(
+      name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    probe("NginxProbe", ["CZlib", .product(name: "Histogram", package: "hdrhistogram-swift")]),
 
     // What thinks.
     source("Evidence"),
@@ -96,7 +99,7 @@ let package = Package(
     test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
-    test("NginxProbe", ["Evidence", "CLinux", "LinuxHost"]),
+    test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
@@ -107,3 +110,11 @@ let package = Package(
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]
 )
+
+// Only the benchmarks need these: Tests/Benchmarks/logs/run sets it.
+if Context.environment["UPCLOSE_BENCHMARKS"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "log-reader", dependencies: ["Evidence", "NginxProbe"], path: "Tests/Benchmarks/logs",
+      exclude: ["run", "generate.py"], swiftSettings: strict))
+}

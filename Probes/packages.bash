@@ -13,6 +13,7 @@ missing_packages() {
   for tool in "$@"; do
     case $tool in
       libpcap) pkg-config --exists libpcap 2>/dev/null || echo libpcap-dev ;;
+      zlib) pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev ;;
       nginx) has nginx || echo nginx-light ;;
       ip) has ip || echo iproute2 ;;
       *) has "$tool" || echo "$tool" ;;

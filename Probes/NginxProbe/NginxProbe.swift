@@ -39,7 +39,8 @@ public final class NginxProbe: Probe {
     for path in logs + instances.flatMap(\.instance.errorLogs) where !paths.contains(path) {
       paths.append(path)
     }
-    follower = ErrorLogFollower(paths, options: options)
+    follower = ErrorLogFollower(
+      paths, accessLogs: instances.flatMap(\.accessLogs), options: options)
   }
 
   deinit { stop() }
@@ -57,7 +58,11 @@ public final class NginxProbe: Probe {
     guard instances.contains(where: { $0.found != nil }) else { return }
     let thread = try ProbeThread.start("upclose-nginx") { thread in
       var watch = watch
-      while thread.sleep(milliseconds: 1000) { watch.look(sink) }
+      watch.measure(sink)
+      while thread.sleep(milliseconds: 1000) {
+        watch.look(sink)
+        watch.measure(sink)
+      }
     }
     self.thread.withLock { $0 = thread }
   }
@@ -98,6 +103,10 @@ private struct Watch: Sendable {
   private let follower: ErrorLogFollower
   private let discovery: NginxDiscovery
   private let reload: NginxProbe.Reload
+  private var rounds = 0
+  private var nextStatus = 0
+  private var failedStatuses = 0
+  private var warned: Set<String> = []
 
   init(
     instances: [LoadedNginx], host: String, follower: ErrorLogFollower, discovery: NginxDiscovery,
@@ -111,6 +120,36 @@ private struct Watch: Sendable {
     self.follower = follower
     self.discovery = discovery
     self.reload = reload
+  }
+
+  /// Asks `stub_status` where there is one, and what the workers have in use.
+  mutating func measure(_ sink: ObservationSink) {
+    rounds += 1
+    func tell(_ fact: Observation.Fact) {
+      sink(Observation(host: host, time: TimeEstimate(exactly: currentTime()), fact: fact))
+    }
+    let table = ProcessTable(root: discovery.proc)
+    for (loaded, workers) in watched {
+      // A page that does not answer is asked less and less often.
+      if rounds >= nextStatus, let page = StatusPage(loaded.directives) {
+        if let status = page.fetch() {
+          failedStatuses = 0
+          tell(.counters(status.counters))
+        } else {
+          failedStatuses = min(failedStatuses + 1, 6)
+          nextStatus = rounds + 1 << failedStatuses
+        }
+      }
+      guard rounds % 5 == 1 else { continue }
+      let limit = NginxSettings.workerConnections(loaded.directives)
+      for pid in workers ?? [] {
+        guard let use = WorkerUse(pid: pid, connectionLimit: limit, in: table) else { continue }
+        tell(.counters(use.counters))
+        if let warning = use.warning, warned.insert("\(warning.id) \(pid)").inserted {
+          tell(.blindSpot(warning))
+        }
+      }
+    }
   }
 
   /// nginx replaces all its workers at a reload, and one that crashed.
@@ -136,7 +175,8 @@ private struct Watch: Sendable {
       } else {
         continue
       }
-      follower.follow(watched[index].loaded.instance.errorLogs)
+      follower.follow(
+        watched[index].loaded.instance.errorLogs, accessLogs: watched[index].loaded.accessLogs)
       NginxProbe.tell(watched[index].loaded, except: known, host, sink)
     }
   }

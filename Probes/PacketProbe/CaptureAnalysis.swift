@@ -19,7 +19,7 @@ public func analyzeCapture(
   var failure: CaptureError?
   do throws(CaptureError) {
     var reader = try CaptureReader(path: path)
-    try reader.readPackets { tracker.process($0) }
+    try reader.readBatches { tracker.process($0) }
   } catch {
     failure = error
   }

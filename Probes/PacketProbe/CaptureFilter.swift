@@ -8,8 +8,24 @@ enum CaptureFilter {
 
   /// Exactly the watched endpoints' own traffic: an address and a port on the *same* side, since
   /// nginx may itself listen on the port of its upstream.
-  /// - Parameter upstreams: nil for all TCP.
-  static func expression(_ upstreams: UpstreamFilter?) -> String {
+  /// - Parameters:
+  ///   - upstreams: nil for all TCP.
+  ///   - isLight: SYN, FIN and RST only. `tcp[…]` never matches IPv6, whose flags are named by their
+  ///     place; extension headers, which `tcp` does not look behind either, are not followed.
+  ///   - isCooked: for `any`, where a packet on the loopback interface (index 1) is seen going out and
+  ///     coming in: one of the two is left out here, and not copied first and left out later.
+  static func expression(
+    _ upstreams: UpstreamFilter?, isLight: Bool = false, isCooked: Bool = false
+  ) -> String {
+    var conditions = ["(\(ends(upstreams)))"]
+    if isLight {
+      conditions.append("(tcp[tcpflags] & 7 != 0 or (ip6 proto 6 and ip6[53] & 7 != 0))")
+    }
+    if isCooked { conditions.append("not (ifindex 1 and outbound)") }
+    return conditions.joined(separator: " and ")
+  }
+
+  private static func ends(_ upstreams: UpstreamFilter?) -> String {
     guard let upstreams else { return "tcp" }
     var ports = upstreams.ports
     var byPort: [UInt16: [IPAddress]] = [:]

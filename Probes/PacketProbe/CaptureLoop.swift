@@ -8,6 +8,7 @@ import LinuxHost
 final class CaptureLoop: @unchecked Sendable {
   // Made in one thread and used in the one that runs it.
   private let session: CaptureSession
+  private var budget: CaptureBudget?
   private let host: String
   private let sink: ObservationSink
   fileprivate var tracker: Tracker
@@ -18,10 +19,11 @@ final class CaptureLoop: @unchecked Sendable {
   private var lastDrops: (kernel: UInt64, interface: UInt64) = (0, 0)
 
   init(
-    session: CaptureSession, options: TrackerOptions, host: String,
+    session: CaptureSession, mode: CaptureMode, options: TrackerOptions, host: String,
     sink: @escaping ObservationSink
   ) {
     self.session = session
+    if mode == .auto { budget = CaptureBudget() }
     self.host = host
     self.sink = sink
     linkType = session.capture.linkType
@@ -32,16 +34,20 @@ final class CaptureLoop: @unchecked Sendable {
         Observation(
           host: host, time: TimeEstimate(exactly: time), fact: .connection(connection)))
     }
+    if session.isLight { tracker.goLight() }
   }
 
-  /// Between drains while packets come: long enough to take many at once, short against the
-  /// ring (5 ms at a million packets a second are a tenth of it).
-  private static let busyPause: Int32 = 4
+  /// Between drains while packets come: long enough to take many at once and to leave nginx its
+  /// core, short against the ring (10 ms at half a million packets a second are a tenth of it).
+  private static let busyPause: Int32 = 10
   /// Between looks at the upstreams while nothing comes.
   private static let idlePause: Int32 = 100
 
   func run(_ thread: ProbeThread, _ changes: () -> UpstreamChange?) {
     var nextBooks = currentTime().nanoseconds + 1_000_000_000
+    if session.isLight {
+      tell(Self.lightSpot("only SYN, FIN and RST were captured, as asked"))
+    }
     while !thread.shouldStop {
       if let change = changes() { watch(change.upstreams) }
       let before = currentTime()
@@ -55,6 +61,7 @@ final class CaptureLoop: @unchecked Sendable {
       if before.nanoseconds >= nextBooks {
         nextBooks = before.nanoseconds + 1_000_000_000
         tellBooks(before)
+        keepBudget()
       }
       pause(thread, hadPackets: count > 0, before.nanoseconds)
     }
@@ -115,12 +122,13 @@ final class CaptureLoop: @unchecked Sendable {
   /// - Returns: whether to go on.
   private func recover(_ thread: ProbeThread) -> Bool {
     let reason = session.capture.errorMessage
+    let device = session.settings.device
     earlierDrops.kernel += lastDrops.kernel
     earlierDrops.interface += lastDrops.interface
     lastDrops = (0, 0)
     tell(
       BlindSpot(
-        id: "capture-stopped", what: "capture on \(session.settings.device) stopped: \(reason)",
+        id: captureStoppedBlindSpot, what: "capture on \(device) stopped: \(reason)",
         cost: "closes are not seen until it is back"))
     while thread.sleep(milliseconds: 500) {
       tracker.advance(to: currentTime().nanoseconds)
@@ -128,12 +136,61 @@ final class CaptureLoop: @unchecked Sendable {
         try session.reopen()
         linkType = session.capture.linkType
         unit = session.capture.hasNanoseconds ? 1 : 1000
+        tracker.missedPackets(until: currentTime().nanoseconds)
         return true
       } catch {
         continue
       }
     }
     return false
+  }
+
+  // MARK: Light
+
+  /// Goes light when headers cost too much, and back when it is time to try again.
+  private func keepBudget() {
+    guard var budget else { return }
+    var clocks = (timespec(), timespec())
+    clock_gettime(CLOCK_MONOTONIC, &clocks.0)
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &clocks.1)
+    func seconds(_ time: timespec) -> Double { Double(time.tv_sec) + Double(time.tv_nsec) / 1e9 }
+    let decision = budget.judge(
+      CaptureBudget.Usage(
+        time: seconds(clocks.0), cpu: seconds(clocks.1), seen: tracker.counters.packets,
+        dropped: earlierDrops.kernel + lastDrops.kernel))
+    self.budget = budget
+    guard let decision else { return }
+    // What was captured under the old filter is taken first.
+    _ = drain()
+    do throws(ProbeError) {
+      switch decision {
+      case .goLight(let reason):
+        try session.setLight(true)
+        tracker.goLight()
+        let time = currentTime().iso8601(offset: 0, digits: 0)
+        tell(
+          Self.lightSpot(
+            "from \(time), for \(budget.pauseSeconds) s, only SYN, FIN and RST were captured: "
+              + reason))
+      case .goFull:
+        try session.setLight(false)
+        tracker.goFull(at: currentTime().nanoseconds)
+      }
+    } catch {
+      tell(
+        BlindSpot(
+          id: "capture-filter", what: "the capture's mode could not be changed: \(error)",
+          cost: "packets may be lost"))
+    }
+  }
+
+  private static func lightSpot(_ what: String) -> BlindSpot {
+    BlindSpot(
+      id: lightCaptureBlindSpot, what: what,
+      cost: "no idle times, requests or phases: stale-keepalive, closed-without-response and "
+        + "truncated-response are not told apart by packets; who closed or reset, and what was "
+        + "refused, is as sure as ever",
+      remedy: "--capture headers")
   }
 
   private func tell(_ spot: BlindSpot) {
@@ -143,6 +200,10 @@ final class CaptureLoop: @unchecked Sendable {
   }
 
   private func tellBooks(_ now: Timestamp) {
+    for closes in tracker.ordinary.take() {
+      sink(
+        Observation(host: host, time: TimeEstimate(exactly: now), fact: .ordinaryCloses(closes)))
+    }
     lastDrops = session.capture.drops
     let kernel = earlierDrops.kernel + lastDrops.kernel
     let interface = earlierDrops.interface + lastDrops.interface

@@ -40,12 +40,13 @@ struct Side: BitwiseCopyable {
   /// Retransmissions since the other side's last packet.
   var unanswered: UInt8 = 0
   var packets: UInt32 = 0
-  /// In-order data ends here, relative to `start`.
-  var delivered: UInt32 = 1
-  /// Acknowledged, and no longer looked at, up to here, relative to `start`.
-  var trimmed: UInt32 = 1
   /// The first of the ranges received out of order (`OutOfOrder`); 0 for none.
   var ranges: UInt32 = 0
+  // What is relative to `start` has 64 bits: a number that a broken segment gives may lie anywhere.
+  /// In-order data ends here, relative to `start`.
+  var delivered: UInt64 = 1
+  /// Acknowledged, and no longer looked at, up to here, relative to `start`.
+  var trimmed: UInt64 = 1
 
   struct Marks: OptionSet, BitwiseCopyable {
     var rawValue: UInt8 = 0
@@ -64,6 +65,12 @@ struct Side: BitwiseCopyable {
     }
   }
 
+  /// The highest acknowledgement, relative to its start.
+  @inline(__always)
+  var acknowledgedEnd: UInt64 {
+    UInt64(acknowledgedWraps) << 32 &+ UInt64(acknowledged) &- UInt64(start)
+  }
+
   /// None of its data was acknowledged (its SYN may have been).
   var isUnacknowledged: Bool {
     let full = UInt64(acknowledgedWraps) << 32 | UInt64(acknowledged)
@@ -73,8 +80,8 @@ struct Side: BitwiseCopyable {
 
 /// A range of data received beyond a hole, relative to its side's start.
 struct OutOfOrder: BitwiseCopyable {
-  var lower: UInt32
-  var upper: UInt32
+  var lower: UInt64
+  var upper: UInt64
   var next: UInt32
 }
 
@@ -91,6 +98,8 @@ struct Record: BitwiseCopyable {
   var historyLength: UInt8 = 0
   /// The number of its `Ending`; 0 while nothing unusual happened.
   var ending: UInt32 = 0
+  /// The number of its `Tallies`; 0 while there is nothing to count.
+  var tallies: UInt32 = 0
   var id: UInt64
   var first: Int64
   /// The last packet that counts for Zeek's duration.
@@ -142,8 +151,12 @@ struct Record: BitwiseCopyable {
     static let measured = Self(rawValue: 128)
     static let reported = Self(rawValue: 256)
     static let longHistory = Self(rawValue: 512)
+    /// The inactivity timeout of interactive services holds.
+    static let interactive = Self(rawValue: 2048)
     /// A FIN or RST was seen.
     static let closing = Self(rawValue: 1024)
+    /// Packets of it were not captured on purpose (`Tracker+Light`).
+    static let light = Self(rawValue: 0x8000)
   }
 }
 
@@ -238,13 +251,25 @@ struct Ending: BitwiseCopyable {
   }
 }
 
+/// What Zeek counts on a logarithmic scale, of both sides. A capture cut by its snap length makes gaps
+/// on every connection, so that this is apart from the rest.
+struct Tallies: BitwiseCopyable {
+  // The sides come first: which one is a matter of arithmetic.
+  var originator = Side()
+  var responder = Side()
+
+  struct Side: BitwiseCopyable {
+    var retransmissions: UInt32 = 0
+    var zeroWindows: UInt32 = 0
+    var gaps: UInt32 = 0
+  }
+}
+
 struct SideEnding: BitwiseCopyable {
-  var retransmissions: UInt32 = 0
-  var zeroWindows: UInt32 = 0
-  var gaps: UInt32 = 0
-  var lastSYN: UInt32 = 0
-  var lastFIN: UInt32 = 0
-  var lastRST: UInt32 = 0
-  /// One past the FIN, relative to the side's start.
-  var finEnd: UInt32 = 0
+  var lastSYN: UInt64 = 0
+  var lastFIN: UInt64 = 0
+  var lastRST: UInt64 = 0
+  /// One past the FIN, relative to the side's start; far beyond everything for one that lies before
+  /// it.
+  var finEnd: UInt64 = 0
 }

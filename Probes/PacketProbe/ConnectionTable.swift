@@ -1,3 +1,5 @@
+import CLinux
+
 /// Finds a connection by its two ends, whichever direction a packet goes: open addressing with linear
 /// probing over a power of two, at most two fifths full.
 struct ConnectionTable: ~Copyable {
@@ -24,6 +26,40 @@ struct ConnectionTable: ~Copyable {
     let sum = end(a, aPort) &+ end(b, bPort)
     let mixed = sum.multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
     return mixed.high ^ mixed.low
+  }
+
+  @inline(__always)
+  static func hash(_ segment: UnsafePointer<Segment>) -> UInt64 {
+    hash(
+      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
+      segment.pointee.destinationPort)
+  }
+
+  /// Asks for the entry that a look-up will begin with.
+  @inline(__always)
+  func fetchEntry(_ hash: UInt64) {
+    clinux_prefetch(index + (Int(truncatingIfNeeded: hash) & mask))
+  }
+
+  /// Asks for the connection that a look-up is likely to find.
+  @inline(__always)
+  func fetchRecord(_ hash: UInt64) {
+    let tag = hash & 0xffff_ffff_0000_0000
+    var slot = Int(truncatingIfNeeded: hash) & mask
+    while true {
+      let entry = index[slot]
+      if entry == 0 { return }
+      if entry & 0xffff_ffff_0000_0000 == tag {
+        let record = UnsafeRawPointer(records[UInt32(truncatingIfNeeded: entry)])
+        var line = 0
+        while line < MemoryLayout<Record>.size {
+          clinux_prefetch(record + line)
+          line += 64
+        }
+        return
+      }
+      slot = (slot &+ 1) & mask
+    }
   }
 
   @inline(__always)

@@ -12,6 +12,8 @@ enum Decoded {
   case fragment
   /// TCP may be inside, but it is another network's.
   case tunnel(Tunnel)
+  /// TCP's own header length is wrong: the ends, the flags and the numbers were read, no more.
+  case badHeader
   /// Cut before the end of the TCP header's first 20 bytes.
   case truncated
   /// Lengths that contradict each other.
@@ -27,6 +29,57 @@ enum Decoded {
 enum Decoder {
   @inline(__always)
   static func decode(_ packet: CapturedPacket, into segment: inout Segment) -> Decoded {
+    if decodeOrdinary(packet, &segment) { return .segment }
+    return decodeAny(packet, &segment)
+  }
+
+  /// The frame that nearly all frames are: Ethernet, IPv4 without options and fragments, TCP. All its
+  /// bytes are known to be there after one comparison.
+  /// - Returns: false when it is another, and `segment` is then unfinished.
+  @inline(__always)
+  private static func decodeOrdinary(
+    _ packet: CapturedPacket, _ segment: inout Segment
+  ) -> Bool {
+    let captured = packet.bytes.count
+    guard packet.linkType == .ethernet, captured >= 54, let frame = packet.bytes.baseAddress
+    else { return false }
+    func byte(_ offset: Int) -> UInt8 { frame.load(fromByteOffset: offset, as: UInt8.self) }
+    func big16(_ offset: Int) -> UInt16 {
+      UInt16(bigEndian: frame.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+    }
+    func big32(_ offset: Int) -> UInt32 {
+      UInt32(bigEndian: frame.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+    }
+    // Ethertype, version and header length; fragments; protocol.
+    guard big32(12) & 0xffff_ff00 == 0x0800_4500, big16(20) & 0x3fff == 0, byte(23) == 6
+    else { return false }
+    let total = Int(big16(16))
+    let headerLength = Int(byte(46) >> 4) &* 4
+    let transport = 20 &+ headerLength
+    guard headerLength >= 20, total >= transport,
+      total &+ 14 <= max(Int(packet.originalLength), captured)
+    else { return false }
+    segment.time = packet.time
+    segment.interface = packet.interface
+    segment.identification = big16(18)
+    segment.timeToLive = byte(22)
+    segment.source = .init(high: 0, low: 0xffff_0000_0000 | UInt64(big32(26)))
+    segment.destination = .init(high: 0, low: 0xffff_0000_0000 | UInt64(big32(30)))
+    segment.sourcePort = big16(34)
+    segment.destinationPort = big16(36)
+    segment.sequence = big32(38)
+    segment.acknowledgement = big32(42)
+    segment.flags = TCPFlags(rawValue: byte(47))
+    segment.window = big16(48)
+    segment.payloadLength = UInt32(truncatingIfNeeded: total &- transport)
+    let end = min(captured, total &+ 14)
+    let payload = min(transport &+ 14, end)
+    segment.options = UnsafeRawBufferPointer(start: frame + 54, count: payload &- 54)
+    segment.payload = UnsafeRawBufferPointer(start: frame + payload, count: end &- payload)
+    return true
+  }
+
+  private static func decodeAny(_ packet: CapturedPacket, _ segment: inout Segment) -> Decoded {
     segment.time = packet.time
     segment.interface = packet.interface
     let bytes = packet.bytes
@@ -172,14 +225,20 @@ enum Decoder {
     _ bytes: UnsafeRawBufferPointer, _ offset: Int, length: Int, _ segment: inout Segment
   ) -> Decoded {
     guard bytes.count >= offset + 20 else { return length < 20 ? .malformed : .truncated }
+    guard length >= 20 else { return .malformed }
     let headerLength = Int(bytes[offset + 12] >> 4) * 4
-    guard headerLength >= 20, headerLength <= length else { return .malformed }
     segment.sourcePort = bytes.big16(offset)
     segment.destinationPort = bytes.big16(offset + 2)
     segment.sequence = bytes.big32(offset + 4)
     segment.acknowledgement = bytes.big32(offset + 8)
     segment.flags = TCPFlags(rawValue: bytes[offset + 13])
     segment.window = bytes.big16(offset + 14)
+    guard headerLength >= 20, headerLength <= length else {
+      segment.payloadLength = 0
+      segment.options = UnsafeRawBufferPointer(start: nil, count: 0)
+      segment.payload = UnsafeRawBufferPointer(start: nil, count: 0)
+      return .badHeader
+    }
     segment.payloadLength = UInt32(truncatingIfNeeded: length - headerLength)
     // What was captured ends with the datagram (Ethernet pads short frames) or the snap length.
     let end = min(bytes.count, offset + length)

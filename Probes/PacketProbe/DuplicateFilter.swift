@@ -66,6 +66,8 @@ struct DuplicateFilter: ~Copyable {
       UInt64(segment.pointee.sourcePort) << 48 | UInt64(segment.pointee.destinationPort) << 32
         | UInt64(segment.pointee.window) << 16 | UInt64(segment.pointee.flags.rawValue))
     mix(UInt64(segment.pointee.payloadLength) << 32 | UInt64(segment.pointee.identification))
+    // IPv6 has no identification; a retransmission's timestamps differ.
+    guard segment.pointee.identification == 0 else { return hash }
     var offset = 0
     while offset + 8 <= segment.pointee.options.count {
       mix(segment.pointee.options.loadUnaligned(fromByteOffset: offset, as: UInt64.self))

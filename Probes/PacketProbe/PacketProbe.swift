@@ -17,9 +17,11 @@ public final class PacketProbe: Probe {
   public struct Settings: Sendable {
     /// An interface; `any` for all of them, with copies on bridges and their ports counted once.
     public var device = "any"
+    /// How much is captured.
+    public var mode = CaptureMode.headers
     /// Bytes of each packet: enough for options and a request line.
     public var snapLength: Int32 = 256
-    /// The kernel's ring in bytes: at 256 bytes a packet, 16 MiB hold some 50,000.
+    /// The kernel's ring in bytes: at 256 bytes a packet, 16 MiB hold some 40,000.
     public var bufferSize: Int32 = 16 << 20
     /// How connections are followed.
     public var tracking = TrackerOptions.attached
@@ -53,7 +55,7 @@ public final class PacketProbe: Probe {
     let session = try CaptureSession(
       LiveCapture.Settings(
         device: settings.device, snapLength: settings.snapLength, bufferSize: settings.bufferSize),
-      upstreams: upstreams)
+      upstreams: upstreams, isLight: settings.mode == .light)
     state.withLock { $0.session = session }
   }
 
@@ -73,7 +75,8 @@ public final class PacketProbe: Probe {
     var tracking = settings.tracking
     tracking.upstreams = session.upstreams
     let host = host
-    let loop = CaptureLoop(session: session, options: tracking, host: host, sink: sink)
+    let loop = CaptureLoop(
+      session: session, mode: settings.mode, options: tracking, host: host, sink: sink)
     let thread = try ProbeThread.start("packets") { [weak self] thread in
       loop.run(thread) { self?.takeNewUpstreams() }
     }
@@ -107,21 +110,36 @@ struct UpstreamChange { var upstreams: UpstreamFilter? }
 /// An open capture. It is made in one thread and used in another, never in both at once.
 final class CaptureSession: @unchecked Sendable {
   let settings: LiveCapture.Settings
-  var capture: LiveCapture
-  var upstreams: UpstreamFilter?
+  private(set) var capture: LiveCapture
+  private(set) var upstreams: UpstreamFilter?
+  private(set) var isLight: Bool
 
-  init(_ settings: LiveCapture.Settings, upstreams: UpstreamFilter?) throws(ProbeError) {
+  init(
+    _ settings: LiveCapture.Settings, upstreams: UpstreamFilter?, isLight: Bool
+  ) throws(ProbeError) {
     self.settings = settings
     self.upstreams = upstreams
-    capture = try LiveCapture.open(settings, filter: CaptureFilter.expression(upstreams))
+    self.isLight = isLight
+    capture = try LiveCapture.open(settings) {
+      CaptureFilter.expression(upstreams, isLight: isLight, isCooked: $0)
+    }
   }
 
   func watch(_ upstreams: UpstreamFilter?) throws(ProbeError) {
     self.upstreams = upstreams
-    try capture.replaceFilter(CaptureFilter.expression(upstreams))
+    try capture.replaceFilter(filter(isCooked: capture.isCooked))
+  }
+
+  func setLight(_ isLight: Bool) throws(ProbeError) {
+    self.isLight = isLight
+    try capture.replaceFilter(filter(isCooked: capture.isCooked))
   }
 
   func reopen() throws(ProbeError) {
-    capture = try LiveCapture.open(settings, filter: CaptureFilter.expression(upstreams))
+    capture = try LiveCapture.open(settings) { filter(isCooked: $0) }
+  }
+
+  private func filter(isCooked: Bool) -> String {
+    CaptureFilter.expression(upstreams, isLight: isLight, isCooked: isCooked)
   }
 }

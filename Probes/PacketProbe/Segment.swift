@@ -29,6 +29,8 @@ struct Segment: ~Copyable {
   var identification: UInt16 = 0
   /// Payload bytes on the wire.
   var payloadLength: UInt32 = 0
+  /// Of the two ends, for the connection table.
+  var hash: UInt64 = 0
   /// Those of them that were captured.
   var payload = UnsafeRawBufferPointer(start: nil, count: 0)
   /// The options that were captured.

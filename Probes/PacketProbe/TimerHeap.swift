@@ -15,15 +15,19 @@ struct TimerHeap {
   var count: Int { entries.count }
 
   mutating func push(_ time: Int64, _ number: UInt32) {
-    var child = entries.count
-    entries.append(Entry(time: time, number: number))
-    while child > 0 {
-      let parent = (child - 1) / 2
-      guard entries[child].time < entries[parent].time else { break }
-      entries.swapAt(child, parent)
-      child = parent
+    let entry = Entry(time: time, number: number)
+    entries.append(entry)
+    entries.withUnsafeMutableBufferPointer { heap in
+      var hole = heap.count - 1
+      while hole > 0 {
+        let parent = (hole - 1) / 2
+        guard time < heap[parent].time else { break }
+        heap[hole] = heap[parent]
+        hole = parent
+      }
+      heap[hole] = entry
+      next = heap[0].time
     }
-    next = entries[0].time
   }
 
   mutating func pop() -> (time: Int64, number: UInt32)? {
@@ -32,17 +36,19 @@ struct TimerHeap {
       next = .max
       return (first.time, first.number)
     }
-    entries[0] = last
-    var parent = 0
-    while true {
-      var child = parent * 2 + 1
-      if child >= entries.count { break }
-      if child + 1 < entries.count, entries[child + 1].time < entries[child].time { child += 1 }
-      guard entries[child].time < entries[parent].time else { break }
-      entries.swapAt(child, parent)
-      parent = child
+    entries.withUnsafeMutableBufferPointer { heap in
+      var hole = 0
+      while true {
+        var child = hole * 2 + 1
+        if child >= heap.count { break }
+        if child + 1 < heap.count, heap[child + 1].time < heap[child].time { child += 1 }
+        guard heap[child].time < last.time else { break }
+        heap[hole] = heap[child]
+        hole = child
+      }
+      heap[hole] = last
+      next = heap[0].time
     }
-    next = entries[0].time
     return (first.time, first.number)
   }
 }

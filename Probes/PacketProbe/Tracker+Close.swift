@@ -136,11 +136,12 @@ extension Tracker {
     _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ kind: Manner
   ) -> Ending.Forgery {
     var marks: Ending.Forgery = []
+    let seesAll = !record.pointee.marks.contains(.light)
     let own = Int(record.pointee.responder.timeToLive)
     if own != 0, abs(own - Int(segment.pointee.timeToLive)) > 2 { marks.insert(.timeToLive) }
     let copied = record.pointee.originator.identification
     let last = record.pointee.responder.identification
-    if copied != 0, last != 0, segment.pointee.identification == copied,
+    if seesAll, copied != 0, last != 0, segment.pointee.identification == copied,
       Int16(bitPattern: copied &- last).magnitude > 1024
     {
       marks.insert(.identification)
@@ -149,7 +150,7 @@ extension Tracker {
     // only when there was none shortly before it.
     let roundTrip = Int64(record.pointee.synAckDelay)
     let delay = (segment.pointee.time &- record.pointee.originatorSent) / 1000
-    if kind == .passiveReset, roundTrip >= 1000, delay >= 0, delay < roundTrip / 2,
+    if seesAll, kind == .passiveReset, roundTrip >= 1000, delay >= 0, delay < roundTrip / 2,
       Int64(record.pointee.originatorGap) > roundTrip * 2
     {
       marks.insert(.tooSoon)
@@ -205,6 +206,7 @@ extension Phase {
     case .sendingRequest: 3
     case .awaitingResponse: 4
     case .receivingResponse: 5
+    case .unknown: 6
     }
   }
 
@@ -215,6 +217,7 @@ extension Phase {
     case 3: self = .sendingRequest
     case 4: self = .awaitingResponse
     case 5: self = .receivingResponse
+    case 6: self = .unknown
     default: self = .idle
     }
   }

@@ -1,17 +1,18 @@
 import Evidence
 
+/// Which letters a side has written.
+struct HistoryBit {
+  static let syn: UInt8 = 1
+  static let fin: UInt8 = 2
+  static let rst: UInt8 = 4
+  static let finRST: UInt8 = 8
+  static let data: UInt8 = 16
+  static let ack: UInt8 = 32
+  static let several: UInt8 = 64
+}
+
 /// Zeek's `history` (`update_history`, `Session::CheckHistory`, `ScaledHistoryEntry`).
 extension Tracker {
-  private struct Bit {
-    static let syn: UInt8 = 1
-    static let fin: UInt8 = 2
-    static let rst: UInt8 = 4
-    static let finRST: UInt8 = 8
-    static let data: UInt8 = 16
-    static let ack: UInt8 = 32
-    static let several: UInt8 = 64
-  }
-
   /// Letters of an attack are not kept without end.
   private static var longestHistory: Int { 4096 }
 
@@ -50,14 +51,14 @@ extension Tracker {
   @inline(__always)
   mutating func writeHistory(
     _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ flags: TCPFlags,
-    _ relative: UInt32, _ length: UInt32
+    _ relative: UInt64, _ length: UInt32
   ) {
     let control = flags.intersection([.syn, .fin, .rst])
     if control.isEmpty {
       if length > 0 {
-        once(number, sender, isOriginator, Bit.data, "D")
+        once(number, sender, isOriginator, HistoryBit.data, "D")
       } else if flags.contains(.ack) {
-        once(number, sender, isOriginator, Bit.ack, "A")
+        once(number, sender, isOriginator, HistoryBit.ack, "A")
       }
     } else {
       writeControl(number, sender, isOriginator, flags, relative, length)
@@ -66,20 +67,21 @@ extension Tracker {
 
   private mutating func writeControl(
     _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ flags: TCPFlags,
-    _ relative: UInt32, _ length: UInt32
+    _ relative: UInt64, _ length: UInt32
   ) {
     if flags.isSuperset(of: [.fin, .rst]) {
-      once(number, sender, isOriginator, Bit.finRST, "I")
+      once(number, sender, isOriginator, HistoryBit.finRST, "I")
     } else if flags.isSuperset(of: [.syn, .fin]) || flags.isSuperset(of: [.syn, .rst]) {
-      once(number, sender, isOriginator, Bit.several, "Q")
+      once(number, sender, isOriginator, HistoryBit.several, "Q")
     } else if flags.contains(.syn) {
       let code: Unicode.Scalar = flags.contains(.ack) ? "H" : "S"
-      again(number, sender, isOriginator, Bit.syn, code, relative, \.lastSYN)
+      again(number, sender, isOriginator, HistoryBit.syn, code, relative, \.lastSYN)
     } else if flags.contains(.fin) {
       // A FIN stands behind the data of its packet.
-      again(number, sender, isOriginator, Bit.fin, "F", relative &+ length, \.lastFIN)
+      again(
+        number, sender, isOriginator, HistoryBit.fin, "F", relative &+ UInt64(length), \.lastFIN)
     } else {
-      again(number, sender, isOriginator, Bit.rst, "R", relative, \.lastRST)
+      again(number, sender, isOriginator, HistoryBit.rst, "R", relative, \.lastRST)
     }
   }
 
@@ -98,7 +100,7 @@ extension Tracker {
   /// Written again when the sequence number differs from the last such packet's.
   private mutating func again(
     _ number: UInt32, _ sender: SidePointer, _ isOriginator: Bool, _ bit: UInt8,
-    _ code: Unicode.Scalar, _ position: UInt32, _ last: WritableKeyPath<SideEnding, UInt32>
+    _ code: Unicode.Scalar, _ position: UInt64, _ last: WritableKeyPath<SideEnding, UInt64>
   ) {
     let kept = table.records[number].pointee.ending
     let previous =
@@ -136,24 +138,34 @@ extension Tracker {
     }
   }
 
+  private mutating func tally(
+    _ number: UInt32, _ isOriginator: Bool
+  ) -> UnsafeMutablePointer<Tallies.Side> {
+    let record = table.records[number]
+    if record.pointee.tallies == 0 { record.pointee.tallies = tallies.take(Tallies()) }
+    let sides = UnsafeMutableRawPointer(tallies[record.pointee.tallies])
+      .assumingMemoryBound(to: Tallies.Side.self)
+    return isOriginator ? sides : sides + 1
+  }
+
   mutating func countRetransmission(_ number: UInt32, _ isOriginator: Bool) {
-    let rare = rare(number, isOriginator)
-    rare.pointee.retransmissions &+= 1
-    scaled(number, isOriginator, "T", rare.pointee.retransmissions)
+    let tally = tally(number, isOriginator)
+    tally.pointee.retransmissions &+= 1
+    scaled(number, isOriginator, "T", tally.pointee.retransmissions)
     let sender = sides(number, isOriginator).sender
     if sender.pointee.unanswered != .max { sender.pointee.unanswered += 1 }
   }
 
   mutating func countZeroWindow(_ number: UInt32, _ isOriginator: Bool) {
-    let rare = rare(number, isOriginator)
-    rare.pointee.zeroWindows &+= 1
-    scaled(number, isOriginator, "W", rare.pointee.zeroWindows)
+    let tally = tally(number, isOriginator)
+    tally.pointee.zeroWindows &+= 1
+    scaled(number, isOriginator, "W", tally.pointee.zeroWindows)
   }
 
   mutating func countGap(_ number: UInt32, _ isOriginator: Bool) {
-    let rare = rare(number, isOriginator)
-    rare.pointee.gaps &+= 1
-    scaled(number, isOriginator, "G", rare.pointee.gaps)
+    let tally = tally(number, isOriginator)
+    tally.pointee.gaps &+= 1
+    scaled(number, isOriginator, "G", tally.pointee.gaps)
   }
 
   /// The connection's `Ending`, made when it is first needed.

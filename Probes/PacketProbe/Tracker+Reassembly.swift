@@ -7,45 +7,50 @@ extension Tracker {
   /// Zeek's `tcp_max_initial_window` and `tcp_max_above_hole_without_any_acks`.
   private static var initialWindow: UInt64 { 16384 }
   /// Zeek's `tcp_excessive_data_without_further_acks`.
-  private static var mostUnacknowledged: Int32 { 10 << 20 }
+  static var mostUnacknowledged: UInt64 { 10 << 20 }
   /// Ranges beyond holes that are kept a direction.
   private static var mostRanges: Int { 256 }
 
   /// Data was sent (`TCP_Reassembler::DataSent`).
   @inline(__always)
   mutating func arrived(
-    _ number: UInt32, _ isOriginator: Bool, _ start: UInt32, _ length: UInt32
+    _ number: UInt32, _ isOriginator: Bool, _ start: UInt64, _ length: UInt32
   ) {
     let side = sides(number, isOriginator).sender
     if side.pointee.marks.contains(.skipping) { return }
-    let upper = start &+ length
-    if !Self.isBefore(side.pointee.trimmed, upper) { return }
-    if side.pointee.ranges == 0, !Self.isBefore(side.pointee.delivered, start) {
-      if Self.isBefore(side.pointee.delivered, upper) { side.pointee.delivered = upper }
-    } else {
-      insert(side, start, upper)
+    let upper = start &+ UInt64(length)
+    let acknowledged = side.pointee.acknowledgedEnd
+    var lower = start
+    if lower < acknowledged {
+      if upper <= acknowledged { return }
+      lower = acknowledged
+    }
+    let before = side.pointee.delivered
+    if upper > side.pointee.trimmed {
+      if side.pointee.ranges == 0, lower <= before {
+        if before < upper { side.pointee.delivered = upper }
+      } else {
+        insert(side, lower, upper)
+      }
     }
     if side.pointee.isUnacknowledged {
-      if size(number, isOriginator) > Self.initialWindow {
+      if side.pointee.delivered != before, size(number, isOriginator) > Self.initialWindow {
         // Nobody acknowledges: the other direction is not in the capture.
-        if Self.isBefore(side.pointee.trimmed, side.pointee.delivered) {
+        if side.pointee.trimmed < side.pointee.delivered {
           side.pointee.trimmed = side.pointee.delivered
         }
       }
-      let highest = highestRange(side) ?? side.pointee.delivered
-      if Int32(bitPattern: highest &- side.pointee.delivered) > Int32(Self.initialWindow) {
+      if let highest = highestRange(side), highest &- side.pointee.delivered > Self.initialWindow {
         giveUp(side)
       }
     }
-    if Int32(bitPattern: side.pointee.delivered &- side.pointee.trimmed) > Self.mostUnacknowledged {
-      giveUp(side)
-    }
+    if side.pointee.delivered > side.pointee.trimmed &+ Self.mostUnacknowledged { giveUp(side) }
   }
 
   /// Data was acknowledged (`TCP_Reassembler::AckReceived`): what did not arrive by now is a gap.
   /// - Returns: whether this may have been the last that a close waited for.
   @inline(__always)
-  mutating func acknowledged(_ number: UInt32, _ isOriginator: Bool, _ upTo: UInt32) -> Bool {
+  mutating func acknowledged(_ number: UInt32, _ isOriginator: Bool, _ upTo: UInt64) -> Bool {
     let side = sides(number, isOriginator).sender
     var upTo = upTo
     if side.pointee.marks.contains(.sawFIN) {
@@ -53,10 +58,10 @@ extension Tracker {
       let finEnd =
         isOriginator
         ? endings[ending].pointee.originator.finEnd : endings[ending].pointee.responder.finEnd
-      if !Self.isBefore(upTo, finEnd) { upTo = finEnd &- 1 }
+      if upTo >= finEnd { upTo = finEnd &- 1 }
     }
-    if !Self.isBefore(side.pointee.trimmed, upTo) { return false }
-    if Self.isBefore(side.pointee.delivered, upTo) { missed(number, isOriginator, upTo) }
+    if upTo <= side.pointee.trimmed { return false }
+    if side.pointee.delivered < upTo { missed(number, isOriginator, upTo) }
     side.pointee.trimmed = upTo
     if side.pointee.ranges != 0 {
       dropRanges(side, upTo)
@@ -66,22 +71,22 @@ extension Tracker {
   }
 
   /// Data up to here was acknowledged but never seen (`TCP_Reassembler::Undelivered`).
-  private mutating func missed(_ number: UInt32, _ isOriginator: Bool, _ upTo: UInt32) {
+  private mutating func missed(_ number: UInt32, _ isOriginator: Bool, _ upTo: UInt64) {
     let (side, other) = sides(number, isOriginator)
     // The numbers of a connection that was met midstream start at a guess.
-    if !Self.isBefore(2, upTo), table.records[number].pointee.marks.contains(.partial) { return }
+    if upTo <= 2, table.records[number].pointee.marks.contains(.partial) { return }
     if !side.pointee.marks.contains(.skipping) {
       let counts = Self.isClean(side) && Self.isClean(other)
       while side.pointee.ranges != 0 {
         let range = ranges[side.pointee.ranges].pointee
-        guard Self.isBefore(range.lower, upTo) else { break }
+        guard range.lower < upTo else { break }
         if counts { countGap(number, isOriginator) }
         side.pointee.delivered = range.lower
         deliverRanges(side)
       }
-      if counts, Self.isBefore(side.pointee.delivered, upTo) { countGap(number, isOriginator) }
+      if counts, side.pointee.delivered < upTo { countGap(number, isOriginator) }
     }
-    if Self.isBefore(side.pointee.delivered, upTo) { side.pointee.delivered = upTo }
+    if side.pointee.delivered < upTo { side.pointee.delivered = upTo }
   }
 
   private static func isClean(_ side: SidePointer) -> Bool {
@@ -94,16 +99,16 @@ extension Tracker {
   func isDataPending(_ number: UInt32, _ isOriginator: Bool) -> Bool {
     let (side, other) = sides(number, isOriginator)
     if side.pointee.marks.contains(.skipping) { return false }
-    let last = side.pointee.last &- side.pointee.start
-    let delivered = side.pointee.delivered
-    let ahead = Int32(bitPattern: last &- delivered)
-    if ahead < 0 { return false }
-    if ahead > 1 { return true }
+    let last = UInt64(side.pointee.wraps) << 32 | UInt64(side.pointee.last)
+    let delivered = UInt64(side.pointee.start) &+ side.pointee.delivered
+    if last < delivered { return false }
+    // A FIN takes a number behind the data.
+    if last > delivered &+ 1 { return true }
     // Its own acknowledgements of the other side's data are still to come.
     return side.pointee.state != .reset
       && !other.pointee.marks.contains(.skipping)
       && (other.pointee.ranges != 0
-        || Self.isBefore(other.pointee.trimmed, other.pointee.delivered))
+        || other.pointee.trimmed < other.pointee.delivered)
   }
 
   @inline(__always)
@@ -111,27 +116,27 @@ extension Tracker {
 
   // MARK: Ranges beyond a hole, in order of sequence
 
-  private mutating func insert(_ side: SidePointer, _ start: UInt32, _ end: UInt32) {
+  private mutating func insert(_ side: SidePointer, _ start: UInt64, _ end: UInt64) {
     var lower = start
-    if Self.isBefore(lower, side.pointee.trimmed) { lower = side.pointee.trimmed }
-    if Self.isBefore(lower, side.pointee.delivered) { lower = side.pointee.delivered }
-    guard Self.isBefore(lower, end) else { return }
+    if lower < side.pointee.trimmed { lower = side.pointee.trimmed }
+    if lower < side.pointee.delivered { lower = side.pointee.delivered }
+    guard lower < end else { return }
     var previous: UInt32 = 0
     var next = side.pointee.ranges
     var count = 0
-    while next != 0, Self.isBefore(ranges[next].pointee.upper, lower) {
+    while next != 0, ranges[next].pointee.upper < lower {
       previous = next
       next = ranges[next].pointee.next
       count += 1
     }
-    if next != 0, !Self.isBefore(end, ranges[next].pointee.lower) {
+    if next != 0, end >= ranges[next].pointee.lower {
       // Touches or overlaps: widen, and swallow what follows.
       let range = ranges[next]
-      if Self.isBefore(lower, range.pointee.lower) { range.pointee.lower = lower }
-      if Self.isBefore(range.pointee.upper, end) { range.pointee.upper = end }
+      if lower < range.pointee.lower { range.pointee.lower = lower }
+      if range.pointee.upper < end { range.pointee.upper = end }
       var after = range.pointee.next
-      while after != 0, !Self.isBefore(range.pointee.upper, ranges[after].pointee.lower) {
-        if Self.isBefore(range.pointee.upper, ranges[after].pointee.upper) {
+      while after != 0, range.pointee.upper >= ranges[after].pointee.lower {
+        if range.pointee.upper < ranges[after].pointee.upper {
           range.pointee.upper = ranges[after].pointee.upper
         }
         let following = ranges[after].pointee.next
@@ -155,24 +160,24 @@ extension Tracker {
     while side.pointee.ranges != 0 {
       let number = side.pointee.ranges
       let range = ranges[number].pointee
-      if Self.isBefore(side.pointee.delivered, range.lower) { return }
-      if Self.isBefore(side.pointee.delivered, range.upper) { side.pointee.delivered = range.upper }
+      if side.pointee.delivered < range.lower { return }
+      if side.pointee.delivered < range.upper { side.pointee.delivered = range.upper }
       side.pointee.ranges = range.next
       ranges.giveBack(number)
     }
   }
 
-  private mutating func dropRanges(_ side: SidePointer, _ upTo: UInt32) {
+  private mutating func dropRanges(_ side: SidePointer, _ upTo: UInt64) {
     while side.pointee.ranges != 0 {
       let number = side.pointee.ranges
       let range = ranges[number].pointee
-      if Self.isBefore(upTo, range.upper) { return }
+      if upTo < range.upper { return }
       side.pointee.ranges = range.next
       ranges.giveBack(number)
     }
   }
 
-  private func highestRange(_ side: SidePointer) -> UInt32? {
+  private func highestRange(_ side: SidePointer) -> UInt64? {
     var number = side.pointee.ranges
     guard number != 0 else { return nil }
     while ranges[number].pointee.next != 0 { number = ranges[number].pointee.next }

@@ -28,6 +28,7 @@ extension Tracker {
     if connection.phase == .idle, isAnswered(record.pointee.exchange) != false {
       connection.request = nil
     }
+    if isLight(record) { describeLight(number, &connection) }
     return connection
   }
 
@@ -209,6 +210,7 @@ extension Tracker {
   mutating func reportLive(_ number: UInt32) {
     let record = table.records[number]
     record.pointee.report = .max
+    if countsOnly(number) { return }
     let connection = describe(number, nil)
     if connection.closedAt != nil || connection.manner == .timeout {
       record.pointee.marks.insert(.reported)

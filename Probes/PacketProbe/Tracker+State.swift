@@ -55,6 +55,7 @@ extension Tracker {
           enter(number, receiver, sender, .established)
         }
         enter(number, sender, receiver, .established)
+        if receiver.pointee.state != .partial { noteService(record, receiver) }
       }
     }
     if flags.contains(.fin) {
@@ -69,6 +70,19 @@ extension Tracker {
       meetMidstream(number, isOriginator, segment)
     }
     return closes
+  }
+
+  /// Where people type, longer pauses are allowed (scripts/base/protocols/conn/inactivity.zeek).
+  private func noteService(
+    _ record: UnsafeMutablePointer<Record>, _ originator: SidePointer
+  ) {
+    var port = record.pointee.responderPort
+    if originator.pointee.state == .inactive, !ServerPorts.contains(port),
+      ServerPorts.contains(record.pointee.originatorPort)
+    {
+      port = record.pointee.originatorPort
+    }
+    if ServerPorts.isInteractive(port) { record.pointee.marks.insert(.interactive) }
   }
 
   /// Neither SYN, FIN nor RST was the first packet of this side.
@@ -147,12 +161,19 @@ extension Tracker {
   private mutating func exchangeRoles(_ number: UInt32) {
     let record = table.records[number]
     swap(&record.pointee.originator, &record.pointee.responder)
+    // Which letters were written is a matter of the case, not of the end (`Connection::FlipRoles`
+    // leaves `hist_seen` as it is).
+    swap(&record.pointee.originator.history, &record.pointee.responder.history)
     swap(&record.pointee.originatorAddress, &record.pointee.responderAddress)
     swap(&record.pointee.originatorPort, &record.pointee.responderPort)
     record.pointee.marks.remove(.partial)
     if record.pointee.ending != 0 {
       let ending = endings[record.pointee.ending]
       swap(&ending.pointee.originator, &ending.pointee.responder)
+    }
+    if record.pointee.tallies != 0 {
+      let tallies = tallies[record.pointee.tallies]
+      swap(&tallies.pointee.originator, &tallies.pointee.responder)
     }
     addHistory(number, UInt8(ascii: "^"))
   }

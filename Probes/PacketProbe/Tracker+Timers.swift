@@ -31,9 +31,7 @@ extension Tracker {
     guard record.pointee.marks.contains(.established) else {
       return options.handshakeInactivityTimeout.nanoseconds
     }
-    if record.pointee.marks.contains(.sawSYNACK),
-      ServerPorts.isInteractive(record.pointee.responderPort)
-    {
+    if record.pointee.marks.contains(.interactive) {
       return max(options.inactivityTimeout, options.interactiveInactivityTimeout).nanoseconds
     }
     return options.inactivityTimeout.nanoseconds
@@ -128,6 +126,7 @@ extension Tracker {
     dropAllRanges(sides.receiver)
     lines.drop(record.pointee.exchange.line)
     if record.pointee.ending != 0 { endings.giveBack(record.pointee.ending) }
+    if record.pointee.tallies != 0 { tallies.giveBack(record.pointee.tallies) }
     if record.pointee.marks.contains(.longHistory) { longHistories[number] = nil }
     table.remove(number)
   }

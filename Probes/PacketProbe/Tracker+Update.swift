@@ -41,9 +41,11 @@ extension Tracker {
       countZeroWindow(number, fromOriginator)
     }
     noteTime(record, segment.pointee.time)
-    if isControl { noteControl(number, fromOriginator, segment, relative &+ sequenceLength) }
+    if isControl {
+      noteControl(number, fromOriginator, segment, relative &+ UInt64(sequenceLength))
+    }
 
-    var relativeAcknowledged: UInt32 = 0
+    var relativeAcknowledged: UInt64 = 0
     if flags.contains(.ack) {
       relativeAcknowledged = acknowledge(receiver, segment)
     }
@@ -132,19 +134,23 @@ extension Tracker {
   }
 
   /// A sequence number relative to the side's start, and whether it lies before it
-  /// (`get_relative_seq`). The lower 32 bits are kept: what is compared with them is never 2 GiB away.
+  /// (`get_relative_seq`): then it is negative, which here is far beyond everything.
   @inline(__always)
   static func relative(
     _ value: UInt32, from start: UInt32, last: UInt32, wraps: UInt16
-  ) -> (value: UInt32, isBelow: Bool) {
-    var wraps = Int(wraps)
+  ) -> (value: UInt64, isBelow: Bool) {
+    var wraps = UInt64(wraps)
     let delta = Int32(bitPattern: value &- last)
     if delta < 0 {
-      if wraps > 0, value > last { wraps -= 1 }
+      if wraps > 0, value > last { wraps &-= 1 }
     } else if delta > 0, value < last {
-      wraps += 1
+      wraps &+= 1
     }
-    return (value &- start, wraps == 0 && Int32(bitPattern: value &- start) < 0)
+    if wraps == 0 {
+      let offset = Int64(Int32(bitPattern: value &- start))
+      return (UInt64(bitPattern: offset), offset < 0)
+    }
+    return (wraps << 32 &+ UInt64(value) &- UInt64(start), false)
   }
 
   /// Until both sides have closed, each packet lengthens the connection.
@@ -160,7 +166,7 @@ extension Tracker {
   }
 
   private mutating func noteControl(
-    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, _ relativeEnd: UInt32
+    _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, _ relativeEnd: UInt64
   ) {
     guard segment.pointee.flags.contains(.fin) else { return }
     let ending = self.ending(number)
@@ -175,7 +181,7 @@ extension Tracker {
   /// - Returns: the acknowledgement relative to the other side's start, 0 for one that is not
   ///   believed.
   @inline(__always)
-  private func acknowledge(_ receiver: SidePointer, _ segment: UnsafePointer<Segment>) -> UInt32 {
+  private func acknowledge(_ receiver: SidePointer, _ segment: UnsafePointer<Segment>) -> UInt64 {
     let value = segment.pointee.acknowledgement
     if receiver.pointee.state == .inactive {
       // As though the silent side had sent its SYN (`init_peer`).

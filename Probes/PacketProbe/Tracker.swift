@@ -12,6 +12,7 @@ struct Tracker: ~Copyable {
   var counters = TrackerCounters()
   var table = ConnectionTable()
   var endings = Pool<Ending>()
+  var tallies = Pool<Tallies>()
   var ranges = Pool<OutOfOrder>()
   var lines = RequestLines()
   var timers = TimerHeap()
@@ -23,25 +24,76 @@ struct Tracker: ~Copyable {
   /// The latest time seen; it never goes back.
   var now: Int64 = .min
   var nextID: UInt64 = 1
+  /// Since when every packet is handed in; `.max` while only SYN, FIN and RST are (`Tracker+Light`).
+  var headersSince = Int64.min
+  /// Ends that were not told one by one (`Tracker+Ordinary`).
+  var ordinary = OrdinaryTally()
   let report: (Connection) -> Void
-  /// The packet at hand. It stays in one place: copies of it would cost as much as its decoding.
-  private let segment: UnsafeMutablePointer<Segment>
+  /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
+  private let segments: UnsafeMutablePointer<Segment>
+  private let decoded: UnsafeMutablePointer<Decoded>
+  private static var batchSize: Int { 16 }
+  /// Their records fit into a second-level cache.
+  private static var fewConnections: Int { 16_384 }
 
   /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
   init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
     self.options = options
     self.report = report
     duplicates = DuplicateFilter(window: options.duplicateWindow)
-    segment = .allocate(capacity: 1)
-    segment.initialize(to: Segment())
+    segments = .allocate(capacity: Self.batchSize)
+    for place in 0..<Self.batchSize { (segments + place).initialize(to: Segment()) }
+    decoded = .allocate(capacity: Self.batchSize)
+    decoded.initialize(repeating: .notIP, count: Self.batchSize)
   }
 
-  deinit { segment.deallocate() }
+  deinit {
+    segments.deallocate()
+    decoded.deallocate()
+  }
 
   /// Takes one packet.
+  @inline(__always)
   mutating func process(_ packet: CapturedPacket) {
+    let result = Decoder.decode(packet, into: &segments.pointee)
+    if case .segment = result { segments.pointee.hash = ConnectionTable.hash(segments) }
+    take(result, segments, packet)
+  }
+
+  /// Takes several packets. While one is decoded, the table's entry for the one before is on its way
+  /// from memory, and so are the connections of all before the first is looked at. A small table is
+  /// in the cache anyway, and asking for it would only cost time.
+  mutating func process(_ batch: UnsafeBufferPointer<CapturedPacket>) {
+    if table.count < Self.fewConnections {
+      for packet in batch { process(packet) }
+      return
+    }
+    var start = 0
+    while start < batch.count {
+      let count = min(batch.count - start, Self.batchSize)
+      for place in 0..<count {
+        let segment = segments + place
+        let result = Decoder.decode(batch[start + place], into: &segment.pointee)
+        decoded[place] = result
+        if case .segment = result {
+          segment.pointee.hash = ConnectionTable.hash(segment)
+          table.fetchEntry(segment.pointee.hash)
+        }
+      }
+      for place in 0..<count {
+        if case .segment = decoded[place] { table.fetchRecord(segments[place].hash) }
+      }
+      for place in 0..<count { take(decoded[place], segments + place, batch[start + place]) }
+      start += count
+    }
+  }
+
+  @inline(__always)
+  private mutating func take(
+    _ result: Decoded, _ segment: UnsafeMutablePointer<Segment>, _ packet: CapturedPacket
+  ) {
     counters.packets &+= 1
-    switch Decoder.decode(packet, into: &segment.pointee) {
+    switch result {
     case .segment:
       if duplicates.isDuplicate(segment, packet) {
         counters.duplicates &+= 1
@@ -57,6 +109,9 @@ struct Tracker: ~Copyable {
     case .tunnel(.ipInIP): counters.ipInIP &+= 1
     case .truncated: counters.truncated &+= 1
     case .malformed: counters.malformed &+= 1
+    case .badHeader:
+      counters.malformed &+= 1
+      meetBadHeader(segment)
     case .unknownLink: counters.unknownLink &+= 1
     }
     moveTime(to: packet.time)
@@ -81,9 +136,7 @@ struct Tracker: ~Copyable {
   @inline(__always)
   private mutating func follow(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    let hash = ConnectionTable.hash(
-      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
-      segment.pointee.destinationPort)
+    let hash = segment.pointee.hash
     var (number, isOriginator) = table.find(segment, hash: hash)
     if number != 0, segment.pointee.flags.contains(.syn), isReuse(number, segment) {
       end(number, .reused)
@@ -97,7 +150,21 @@ struct Tracker: ~Copyable {
       (number, isOriginator) = begun
     }
     counters.segments &+= 1
-    update(number, isOriginator, segment)
+    let record = table.records[number]
+    let (sender, receiver) = sides(number, isOriginator)
+    if let ahead = updateOrdinary(number, record, sender, receiver, isOriginator, segment) {
+      understand(number, isOriginator, segment, ahead: ahead)
+    } else {
+      update(number, isOriginator, segment)
+    }
+  }
+
+  /// A packet whose TCP header is wrong begins a connection, and counts for none (Zeek looks at the
+  /// header's length only after it has found or made the connection: `ExtractTCP_Header`).
+  private mutating func meetBadHeader(_ segment: UnsafePointer<Segment>) {
+    moveTime(to: segment.pointee.time)
+    let hash = ConnectionTable.hash(segment)
+    if table.find(segment, hash: hash).number == 0 { _ = begin(segment, hash) }
   }
 
   // MARK: The beginning of a connection
@@ -139,6 +206,7 @@ struct Tracker: ~Copyable {
       id: nextID, key: key, time: segment.pointee.time,
       expire: now &+ options.synTimeout.nanoseconds)
     record.marks = .active
+    if headersSince == .max { Self.makeLight(&record) }
     nextID += 1
     counters.connections &+= 1
     let number = table.insert(record, hash: hash)

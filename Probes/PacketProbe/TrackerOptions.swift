@@ -60,6 +60,8 @@ public struct TrackerOptions: Sendable {
     public var halfClosed = TimeSpan.milliseconds(200)
     /// From a SYN to the report that nobody answered.
     public var unanswered = TimeSpan.seconds(1)
+    /// Ordinary ends that are told one by one each second; the rest is counted.
+    public var ordinaryReports = 200
 
     public init() {}
   }
@@ -74,6 +76,8 @@ public struct TrackerOptions: Sendable {
     var options = Self()
     options.cutPayloadIsGap = false
     options.attemptDelay = .seconds(150)
+    // Tens of thousands may close each second; what trails in comes within round trips.
+    options.closeDelay = .seconds(2)
     options.inactivityTimeout = .seconds(24 * 3600)
     options.handshakeInactivityTimeout = .seconds(180)
     options.live = Live()

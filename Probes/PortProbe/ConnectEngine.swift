@@ -36,7 +36,8 @@ public final class ConnectEngine {
 
   public enum Started: Hashable, Sendable {
     case started
-    /// No slot, descriptor or port is free: try again when something has finished.
+    /// No slot (0), or no descriptor or port of this host (an errno), is free: try again when
+    /// something has finished.
     case noRoom(Int32)
     /// This host cannot connect there at all (errno): not a word about the target.
     case failed(Int32)
@@ -124,7 +125,7 @@ public final class ConnectEngine {
   public func start(
     _ target: Endpoint, token: Int, conversation: (any Conversation)? = nil
   ) -> Started {
-    guard let index = free.last else { return .noRoom(EAGAIN) }
+    guard let index = free.last else { return .noRoom(0) }
     slots[Int(index)].token = token
     slots[Int(index)].target = target
     if let conversation { conversations[index] = conversation }

@@ -1,5 +1,5 @@
-public import Evidence
 import CLinux
+public import Evidence
 import Glibc
 import LinuxHost
 import Synchronization

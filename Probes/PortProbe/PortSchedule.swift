@@ -124,13 +124,19 @@ struct PortSchedule {
   /// A connect was answered at a moment; what was learnt later is told of that moment. One that was
   /// not answered says something about all the time since its SYN.
   private mutating func tell(_ result: ConnectEngine.Result) {
+    var check = result.check
+    if result.conversation != nil, check.outcome == .reset {
+      // Our ClientHello was answered so, and not what nginx says.
+      check.outcome = .open
+      check.reason = nil
+    }
     counters.seen += 1
-    counters.details[result.check.outcome.rawValue, default: 0] += 1
+    counters.details[check.outcome.rawValue, default: 0] += 1
     let now = currentTime()
     let ago = TimeSpan(nanoseconds: monotonicNow() - result.answered)
     let answered = TimeSpan(nanoseconds: result.answered - result.began)
     let time = TimeEstimate(best: now - ago, earliest: now - ago - answered, latest: now)
-    emit(.port(result.check), at: time)
+    emit(.port(check), at: time)
     askAboutTLS(result)
   }
 

@@ -1,5 +1,6 @@
 import Evidence
 import Glibc
+import LinuxHost
 
 /// The socket calls of one connect.
 enum ProbeSocket {
@@ -10,6 +11,17 @@ enum ProbeSocket {
     case failed(Int32)
     /// This host's routes or filters said no.
     case refused(outcome: PortCheck.Outcome, reason: String)
+  }
+
+  /// Whether this host has an address to reach a target from: EADDRNOTAVAIL may as well mean that all
+  /// its ports are taken. UDP has ports of its own, and its connect(2) sends nothing.
+  private static func hasAddress(toReach target: Endpoint) -> Bool {
+    let type = SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue
+    let descriptor = socket(target.address.isV4 ? AF_INET : AF_INET6, Int32(type), 0)
+    guard descriptor >= 0 else { return true }
+    defer { close(descriptor) }
+    let result = withSocketAddress(target) { Glibc.connect(descriptor, $0, $1) }
+    return result == 0 || errno != EADDRNOTAVAIL
   }
 
   /// How far a connect has come.
@@ -44,6 +56,11 @@ enum ProbeSocket {
     let error = result == 0 ? EINPROGRESS : errno
     switch error {
     case EINPROGRESS: return .connecting(descriptor)
+    case EADDRNOTAVAIL where source == nil && !hasAddress(toReach: target):
+      close(descriptor)
+      return .refused(
+        outcome: .unreachable,
+        reason: "this host has no address to reach it from (\(errorText(error)))")
     case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EADDRINUSE:
       close(descriptor)
       return .failed(error)

@@ -20,6 +20,7 @@ public struct StartQueue {
   /// Nanoseconds between two SYNs; 0: no rate.
   private let pause: Int64
   private var nextStart: Int64 = 0
+  /// Since when this host has lacked something.
   private var stuckSince: Int64?
 
   /// So many in one go; then the answers are looked at, so that their times are right.
@@ -66,8 +67,9 @@ public struct StartQueue {
         next += 1
         failed.append((item, error))
       case .noRoom(let error):
-        if error != EAGAIN { shortage = error }
-        guard engine.pendingCount == 0, isHopeless(error) else { return failed }
+        guard error != 0 else { return failed }
+        shortage = error
+        guard isHopeless(engine) else { return failed }
         next += 1
         failed.append((item, error))
       }
@@ -75,8 +77,10 @@ public struct StartQueue {
     return failed
   }
 
-  private mutating func isHopeless(_ error: Int32) -> Bool {
+  private mutating func isHopeless(_ engine: ConnectEngine) -> Bool {
     let now = monotonicNow()
+    // What is in flight will end, and give back what it holds.
+    if engine.pendingCount > 0 { stuckSince = now }
     let since = stuckSince ?? now
     stuckSince = since
     return now - since > Self.patience

@@ -42,6 +42,9 @@ public struct TLSConversation: Conversation {
     return .done
   }
 
-  /// A server that does not want a ClientHello may close; the port is open all the same.
-  public var verdict: (outcome: PortCheck.Outcome, reason: String)? { nil }
+  /// A server that does not want a ClientHello may close; the port is open all the same. A reset
+  /// without a word is what an application does that fails for everyone.
+  public var verdict: (outcome: PortCheck.Outcome, reason: String)? {
+    reply == .reset ? (.reset, "reset after the ClientHello, without an answer") : nil
+  }
 }

@@ -143,15 +143,18 @@ public struct TargetSpec: Hashable, Sendable {
     // Four numbers that are no address, as 10.0.0.256, are a slip of the pen.
     guard !text.utf8.allSatisfy({ (48...57).contains($0) || $0 == 46 }) else { return false }
     return text.unicodeScalars.allSatisfy { scalar in
-      scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-_.".unicodeScalars.contains(scalar)
+      scalar.properties.isAlphabetic || ("0"..."9").contains(scalar)
+        || "-_.".unicodeScalars.contains(scalar)
     }
   }
 }
 
 extension TargetSpec: CustomStringConvertible {
   public var description: String {
-    let ports = ports.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
-      .joined(separator: ",")
+    let ports = ports.map {
+      $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)"
+    }
+    .joined(separator: ",")
     switch host {
     case .name(let name): return "\(name):\(ports)"
     case .addresses(let first, let count):

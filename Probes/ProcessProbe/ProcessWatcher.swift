@@ -110,7 +110,9 @@ struct ProcessWatcher {
       let end = Clock.monotonic()
       nextWholeSearch = end + max(500_000_000, (end - start) * 49)
       counters.details["whole searches", default: 0] += 1
-      if !denied.isEmpty, owners.sought > 0 { tellDenial() }
+      // One process that may not be looked at (another user namespace's) hides nothing when the
+      // owners of others were found.
+      if !denied.isEmpty, owners.sought > 0, owners.owners.isEmpty { tellDenial() }
     }
     if now >= nextFamilyLook {
       // A worker that was just forked holds its master's listener.

@@ -48,17 +48,22 @@ struct SocketWatcher {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 8)
     defer { buffer.deallocate() }
     let pause = Int32(clamping: interval.nanoseconds / 1_000_000)
-    let refreshRounds = max(1, UInt64(3_000 / max(1, pause)))
-    let countRounds = max(1, UInt64(1_000 / max(1, pause)))
+    // By the clock, since a round may be stretched.
+    var nextRefresh = Int64.min
+    var nextCount = Int64.min
     var watched = Watch([])
+    var rest = pause
     repeat {
+      let began = Self.time(CLOCK_THREAD_CPUTIME_ID)
+      let now = Self.time(CLOCK_MONOTONIC)
       let current = watch()
       let isChanged = current != watched
       watched = current
       if isChanged {
         for namespace in namespaces { namespace.deaths?.filter(ports: watched.ports) }
       }
-      if round % refreshRounds == 0 {
+      if now >= nextRefresh {
+        nextRefresh = now + 3_000_000_000
         refreshNamespaces(watched.ports)
         unixWatch = UnixWatch(watched.paths)
         for index in namespaces.indices { namespaces[index].refreshAddresses(buffer) }
@@ -72,12 +77,17 @@ struct SocketWatcher {
           look(into: namespace, request, watched, buffer)
         }
       }
-      if round % countRounds == 0 {
+      if now >= nextCount {
+        nextCount = now + 1_000_000_000
         countHost()
         count()
       }
       round += 1
-    } while listen(thread, milliseconds: pause, watched, buffer)
+      // The kernel walks its whole table for a dump, which takes milliseconds where thousands of
+      // connections come and go: at most a hundredth of a core goes into that.
+      let used = Self.time(CLOCK_THREAD_CPUTIME_ID) - began
+      rest = max(pause, Int32(clamping: min(used * 99 / 1_000_000, 1_000)))
+    } while listen(thread, milliseconds: rest, watched, buffer)
     countHost()
     count()
   }
@@ -88,12 +98,12 @@ struct SocketWatcher {
     _ thread: ProbeThread, milliseconds: Int32, _ watched: Watch,
     _ buffer: UnsafeMutableRawBufferPointer
   ) -> Bool {
-    let end = Self.monotonicMilliseconds() + Int64(milliseconds)
+    let end = Self.time(CLOCK_MONOTONIC) / 1_000_000 + Int64(milliseconds)
     let listeners = namespaces.compactMap { namespace in
       namespace.deaths.map { (namespace.inode, $0) }
     }
     while !thread.shouldStop {
-      let left = end - Self.monotonicMilliseconds()
+      let left = end - Self.time(CLOCK_MONOTONIC) / 1_000_000
       if left <= 0 { break }
       let ready = thread.waitReadable(
         listeners.map(\.1.descriptor), milliseconds: Int32(clamping: left))
@@ -127,10 +137,11 @@ struct SocketWatcher {
     if gaps > 0 { counters.details["death overruns", default: 0] += gaps }
   }
 
-  private static func monotonicMilliseconds() -> Int64 {
+  /// A clock's time in nanoseconds.
+  private static func time(_ clock: clockid_t) -> Int64 {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    clock_gettime(clock, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 
   private mutating func look(

@@ -26,6 +26,19 @@ public struct CaptureReader: ~Copyable {
   /// - Throws: `CaptureError` with the offset of what is damaged or cut short, after everything
   ///   before it was delivered.
   public mutating func readPackets(_ body: (CapturedPacket) -> Void) throws(CaptureError) {
+    try readBatches { batch in
+      for packet in batch { body(packet) }
+    }
+  }
+
+  /// Hands the packets to `body` in the order of the file, several at a time where that costs nothing:
+  /// who looks packets up in a large table can fetch what the next ones need while it works on one.
+  /// The packets' bytes are valid until `body` returns.
+  ///
+  /// - Throws: as `readPackets`.
+  public mutating func readBatches(
+    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
+  ) throws(CaptureError) {
     guard try source.fill(4) else {
       let empty = source.available.isEmpty
       throw failure(empty ? "the file is empty" : "the file is too short for a capture")

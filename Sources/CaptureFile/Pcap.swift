@@ -1,6 +1,9 @@
 extension CaptureReader {
+  /// Enough to hide a table's cache misses, few enough to stay in the first cache themselves.
+  private static var batchSize: Int { 16 }
+
   mutating func readPcap(
-    swapped: Bool, nanoseconds: Bool, _ body: (CapturedPacket) -> Void
+    swapped: Bool, nanoseconds: Bool, _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
     // The file's magic number was compared as little-endian; numbers are read as the host reads.
     let order = ByteOrder(swapped: swapped != (1.bigEndian == 1))
@@ -11,14 +14,24 @@ extension CaptureReader {
     let longest = max(262_144, min(Int(snapLength), longestPacket))
     source.consume(24)
     let unit: Int64 = nanoseconds ? 1 : 1000
+    let batch = UnsafeMutablePointer<CapturedPacket>.allocate(capacity: Self.batchSize)
+    defer { batch.deallocate() }
     while true {
       // All whole records in the buffer, then read on.
       let bytes = source.available
       var position = 0
       var needed = 16
+      var count = 0
+      /// What was collected is handed over before the buffer changes.
+      func handOver() {
+        if count > 0 { body(UnsafeBufferPointer(start: batch, count: count)) }
+        packetCount &+= UInt64(count)
+        count = 0
+      }
       while position + 16 <= bytes.count {
         let length = Int(order.u32(bytes, position + 8))
         guard length <= longest else {
+          handOver()
           source.consume(position)
           throw failure("a packet of \(length) bytes: the file is damaged")
         }
@@ -26,15 +39,18 @@ extension CaptureReader {
         guard position + needed <= bytes.count else { break }
         let seconds = Int64(order.u32(bytes, position))
         let fraction = Int64(order.u32(bytes, position + 4))
-        body(
-          CapturedPacket(
+        (batch + count).initialize(
+          to: CapturedPacket(
             time: seconds &* 1_000_000_000 &+ fraction &* unit, interface: 0, linkType: linkType,
             originalLength: order.u32(bytes, position + 12),
-            bytes: UnsafeRawBufferPointer(rebasing: bytes[(position + 16)..<(position + needed)])))
-        packetCount &+= 1
+            bytes: UnsafeRawBufferPointer(
+              start: bytes.baseAddress.map { $0 + (position + 16) }, count: length)))
+        count += 1
+        if count == Self.batchSize { handOver() }
         position += needed
         needed = 16
       }
+      handOver()
       source.consume(position)
       if try !source.fill(needed) {
         if source.available.isEmpty { return }

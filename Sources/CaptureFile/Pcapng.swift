@@ -30,7 +30,9 @@ extension CaptureReader {
     var lastTime: Int64 = 0
   }
 
-  mutating func readPcapng(_ body: (CapturedPacket) -> Void) throws(CaptureError) {
+  mutating func readPcapng(_ body: (UnsafeBufferPointer<CapturedPacket>) -> Void)
+    throws(CaptureError)
+  {
     var section = Section()
     while true {
       guard try source.fill(12) else {
@@ -124,7 +126,8 @@ extension CaptureReader {
   }
 
   private mutating func readEnhancedPacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section, _ body: (CapturedPacket) -> Void
+    _ block: UnsafeRawBufferPointer, _ section: inout Section,
+    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
     guard block.count >= 32 else { throw failure("a packet's block is too short") }
     let order = section.order
@@ -135,7 +138,8 @@ extension CaptureReader {
   }
 
   private mutating func readObsoletePacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section, _ body: (CapturedPacket) -> Void
+    _ block: UnsafeRawBufferPointer, _ section: inout Section,
+    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
     guard block.count >= 32 else { throw failure("a packet's block is too short") }
     let order = section.order
@@ -146,7 +150,8 @@ extension CaptureReader {
   }
 
   private mutating func readSimplePacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section, _ body: (CapturedPacket) -> Void
+    _ block: UnsafeRawBufferPointer, _ section: inout Section,
+    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
     guard block.count >= 16 else { throw failure("a packet's block is too short") }
     let original = section.order.u32(block, 8)
@@ -160,7 +165,8 @@ extension CaptureReader {
 
   private mutating func deliver(
     _ block: UnsafeRawBufferPointer, interface number: Int, headerLength: Int, captured: Int,
-    original: UInt32, ticks: UInt64?, _ section: inout Section, _ body: (CapturedPacket) -> Void
+    original: UInt32, ticks: UInt64?, _ section: inout Section,
+    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
     guard number < section.interfaces.count else {
       throw failure("a packet of interface \(number), which was not described")
@@ -174,12 +180,11 @@ extension CaptureReader {
       let limit: Int64 = 1 << 62
       section.lastTime = min(max(interface.nanoseconds(ticks), -limit), limit)
     }
-    body(
-      CapturedPacket(
-        time: section.lastTime, interface: interface.index, linkType: interface.linkType,
-        originalLength: original,
-        bytes: UnsafeRawBufferPointer(
-          rebasing: block[headerLength..<(headerLength + captured)])))
+    let packet = CapturedPacket(
+      time: section.lastTime, interface: interface.index, linkType: interface.linkType,
+      originalLength: original,
+      bytes: UnsafeRawBufferPointer(rebasing: block[headerLength..<(headerLength + captured)]))
+    withUnsafePointer(to: packet) { body(UnsafeBufferPointer(start: $0, count: 1)) }
     packetCount &+= 1
   }
 }

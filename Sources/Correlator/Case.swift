@@ -5,8 +5,9 @@ struct Case {
   var line: NginxLine
   var time: TimeEstimate
   var close: Connection?
-  /// The group that the error's upstream belongs to.
-  var group: UpstreamGroup?
+  /// The groups that the error's upstream belongs to: nginx's line does not say which of them it used.
+  var groups: [UpstreamGroup] = []
+  var group: UpstreamGroup? { groups.first }
   var version: String?
   /// The processes that held the backend's end of this very connection.
   var owners: [ProcessIdentity] = []
@@ -45,6 +46,9 @@ struct Case {
   /// Whether the backend is seen as processes on this host.
   var isLocal: Bool { !owners.isEmpty || !backends.isEmpty }
 
+  /// Where a directive of the group goes; nil when none is known.
+  var place: String? { groups.place }
+
   /// The moment that deaths are compared with: the close, or else the error.
   var moment: TimeEstimate { close?.closedAt.map { TimeEstimate(exactly: $0) } ?? time }
 
@@ -67,7 +71,9 @@ struct Case {
   var isReused: Bool? {
     guard let close else { return nil }
     if let exchanges = close.exchanges {
-      return exchanges > 1 || close.phase == .idle && exchanges > 0
+      // The request that came after the FIN is counted, and was not served.
+      let served = close.requestAfterFIN ? exchanges - 1 : exchanges
+      return exchanges > 1 || close.phase == .idle && served > 0
     }
     return close.sawStart ? nil : true
   }
@@ -138,4 +144,16 @@ struct PeerFailure {
   var peer: UpstreamPeer
   var time: TimeEstimate
   var worker: Int32
+}
+
+extension [UpstreamGroup] {
+  /// Where a directive of theirs goes: in every one of them, as
+  /// `upstream "pair" (/etc/nginx/nginx.conf:31)`.
+  var place: String? {
+    guard !isEmpty else { return nil }
+    let names = prefix(3).map { group in
+      "upstream \"\(group.name)\"" + (group.location.map { " (\($0))" } ?? "")
+    }
+    return names.joined(separator: ", ") + (count > 3 ? " and \(count - 3) more" : "")
+  }
 }

@@ -9,6 +9,8 @@ struct CloseStore {
   /// In order of arrival, which is nearly that of time; those claimed are taken out now and then.
   private var arrivals: [UInt64] = []
   private var claimedCount = 0
+  /// Several seconds' worth of a saturated nginx that keeps no connection.
+  private static let most = 1 << 15
 
   struct Entry {
     var connection: Connection
@@ -20,7 +22,15 @@ struct CloseStore {
 
   /// Adds a close, or what is newly known of one.
   mutating func put(_ connection: Connection) {
-    if connections[connection.id] == nil { arrivals.append(connection.id) }
+    if connections[connection.id] == nil {
+      arrivals.append(connection.id)
+      // Light capture cannot tell a healthy close from a failure, and so keeps them all.
+      if arrivals.count > Self.most {
+        for id in arrivals.prefix(Self.most / 8) { connections[id] = nil }
+        arrivals.removeFirst(Self.most / 8)
+        claimedCount = min(claimedCount, arrivals.count)
+      }
+    }
     connections[connection.id, default: Entry(connection: connection)].connection = connection
   }
 

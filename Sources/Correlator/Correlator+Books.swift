@@ -19,7 +19,7 @@ extension Correlator {
 
   mutating func countUnexplained(_ connections: [Connection], at endpoint: Endpoint) {
     let abnormal = connections.filter {
-      $0.closer == .responder && ($0.phase != .idle || $0.requestAfterFIN)
+      $0.closer == .responder && ($0.phase != .idle && $0.phase != .unknown || $0.requestAfterFIN)
         && $0.manner != .refused
     }
     guard !abnormal.isEmpty else { return }
@@ -33,7 +33,9 @@ extension Correlator {
     for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key })
     where isUpstream(endpoint, tally) {
       var statistics = tally.statistics
-      statistics.group = groupOf[.tcp(endpoint)]?.name
+      statistics.group = groupsOf[.tcp(endpoint)].map {
+        Set($0.map(\.name)).sorted().joined(separator: ", ")
+      }
       statistics.idleTimeout = tally.idleTimeout
       statistics.causes = findings.causes(of: endpoint.description)
       statistics.processes = host.backends(of: endpoint).suffix(8).map {
@@ -59,20 +61,23 @@ extension Correlator {
   private func risks(except found: [Finding]) -> [Finding] {
     var risks: [Finding] = []
     for (endpoint, tally) in tallies.sorted(by: { $0.key < $1.key }) {
-      guard let timeout = tally.idleTimeout, timeout.count >= 5,
-        let group = groupOf[.tcp(endpoint)],
-        group.keepalive != nil, let kept = group.keepaliveTimeout, kept >= timeout.value,
+      guard let timeout = tally.idleTimeout, timeout.count >= 5, let started, let ended,
         !found.contains(where: {
           $0.upstream == endpoint.description && $0.cause == .staleKeepalive
-        }), let started, let ended
+        })
       else { continue }
+      let late = (groupsOf[.tcp(endpoint)] ?? []).filter {
+        $0.keepalive != nil && $0.keepaliveTimeout.map { $0 >= timeout.value } ?? false
+      }
+      guard let kept = late.compactMap(\.keepaliveTimeout).max() else { continue }
       risks.append(
         Finding(
           cause: .staleKeepalive, upstream: endpoint.description, errors: 0,
           ofErrors: tally.statistics.errors, first: started, last: ended,
           text: "closes idle connections after \(timeout.value) (n=\(timeout.count), spread "
             + "\(timeout.spread)); nginx keeps them \(kept): a request sent at that moment is lost",
-          fix: StaleKeepalive.fix(timeout: timeout.value, group: group), idleTimeout: timeout))
+          fix: StaleKeepalive.fix(timeout: timeout.value, place: late.place),
+          idleTimeout: timeout))
     }
     return risks
   }
@@ -80,8 +85,8 @@ extension Correlator {
   /// A capture may hold connections of others; an upstream is one that nginx names or we probe. When
   /// nothing says so, all count.
   private func isUpstream(_ endpoint: Endpoint, _ tally: UpstreamTally) -> Bool {
-    groupOf[.tcp(endpoint)] != nil || tally.statistics.errors > 0 || tally.statistics.checks > 0
-      || groupOf.isEmpty && books.errors == 0
+    groupsOf[.tcp(endpoint)] != nil || tally.statistics.errors > 0 || tally.statistics.checks > 0
+      || groupsOf.isEmpty && books.errors == 0
   }
 
   private func derivedBlindSpots(_ upstreams: [UpstreamStatistics]) -> [BlindSpot] {

@@ -19,17 +19,18 @@ extension Correlator {
         idleBeforeClose: connection.idleBeforeClose, exchanges: connection.exchanges,
         owner: facts.owners.last, connection: connection.id)
     }
-    let incident = Incident(
+    var incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
       worker: line.worker, nginxConnection: line.connection,
-      upstream: line.upstream.map(String.init), request: line.request, clientStatus: nil,
-      retried: nil, close: close,
+      upstream: line.upstream.map(String.init), request: line.request,
+      clientStatus: nil, retried: nil, close: close,
       match: Incident.Match(
         confidence: (match.confidence * 1000).rounded() / 1000, candidates: match.candidates,
         unmatchedBecause: match.close == nil ? unmatchedReason(line) : nil),
       verdict: judgement.verdict, evidence: judgement.evidence, ruledOut: judgement.ruledOut,
       fix: judgement.fix,
       roots: facts.disabling.map(\.incident))
+    complete(&incident, error, facts.groups)
     return (incident, facts)
   }
 
@@ -49,7 +50,7 @@ extension Correlator {
   private func facts(of error: OpenError, close: Connection?) -> Case {
     let line = error.line
     var c = Case(line: line, time: error.time, close: close)
-    c.group = group(of: line)
+    c.groups = groups(of: line)
     c.version = instances.compactMap(\.version).first
     c.watchedKernel = host.watchedKernel
     c.watchedProcesses = host.watchedProcesses
@@ -90,10 +91,16 @@ extension Correlator {
     return c
   }
 
-  func group(of line: NginxLine) -> UpstreamGroup? {
+  /// The groups that the line may be about: those of the nginx whose worker wrote it, where that is
+  /// known, else of every one.
+  func groups(of line: NginxLine) -> [UpstreamGroup] {
+    let own = instances.filter { $0.workers.contains(line.worker) }
+    let named = own.isEmpty ? instances : own
     if case .group(let name) = line.upstream {
-      return instances.flatMap(\.upstreams).first { $0.name == name }
+      return named.flatMap(\.upstreams).first { $0.name == name }.map { [$0] } ?? []
     }
-    return line.upstream.flatMap { groupOf[$0] }
+    guard let peer = line.upstream else { return [] }
+    if own.count == instances.count { return groupsOf[peer] ?? [] }
+    return Self.groups(of: named)[peer] ?? []
   }
 }

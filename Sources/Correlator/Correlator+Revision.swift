@@ -32,7 +32,8 @@ extension Correlator {
   }
 
   private func differs(_ a: Incident, _ b: Incident) -> Bool {
-    a.verdict.cause != b.verdict.cause || a.close != b.close
+    a.verdict.cause != b.verdict.cause || a.close != b.close || a.clientStatus != b.clientStatus
+      || a.retried != b.retried
       || abs(a.verdict.probability - b.verdict.probability) >= 0.05
   }
 }

@@ -17,10 +17,12 @@ public struct Correlator: Sendable {
   var closes: [Endpoint: CloseStore] = [:]
   var tallies: [Endpoint: UpstreamTally] = [:]
   var instances: [NginxInstance] = []
-  var groupOf: [UpstreamPeer: UpstreamGroup] = [:]
+  var groupsOf: [UpstreamPeer: [UpstreamGroup]] = [:]
   var counters: [String: Counters] = [:]
   var blindSpots: [BlindSpot] = []
   var failures = FailureLedger()
+  var failureCounts = FailureCounts()
+  var access = AccessBook()
   var findings = FindingTally()
   var books = Books()
   var standing = StandingIncidents()
@@ -32,6 +34,7 @@ public struct Correlator: Sendable {
   private var pending: [OpenError] = []
   private var nextID = 1
   private var lastSettled = Timestamp(nanoseconds: .min)
+  private var lastCounted = Timestamp(nanoseconds: .min / 2)
   private var lastSwept = Timestamp(nanoseconds: .min)
 
   /// An error that waits for its verdict.
@@ -41,6 +44,8 @@ public struct Correlator: Sendable {
     var time: TimeEstimate
     /// For "no live upstreams": the failures behind it, as they stood when it was logged.
     var disabling: [PeerFailure] = []
+    /// Failures of its peer within `fail_timeout`, this one included.
+    var failures = 0
   }
 
   public init() {}
@@ -53,7 +58,10 @@ public struct Correlator: Sendable {
     ended = max(ended ?? time.best, time.best)
     switch observation.fact {
     case .connection(let connection): observe(connection)
+    case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .nginxLine(let line): observe(line, at: time)
+    case .nginxRequest(let request): observe(request, at: time)
+    case .upstreamTraffic(let traffic): observe(traffic)
     case .nginx(let instance): observe(instance)
     case .kernel(let event):
       host.observe(event, at: time)
@@ -112,25 +120,35 @@ public struct Correlator: Sendable {
     var error = OpenError(id: nextID, line: line, time: time)
     nextID += 1
     if line.message == .noLiveUpstreams {
-      error.disabling = failures.disabling(line, at: time, group: group(of: line))
+      error.disabling = failures.disabling(line, at: time, group: groups(of: line).first)
     } else if line.message.countsAsPeerFailure, let peer = line.upstream {
       failures.add(
         PeerFailure(incident: error.id, peer: peer, time: time, worker: line.worker))
     }
+    countFailure(&error)
     pending.append(error)
   }
 
   private mutating func observe(_ instance: NginxInstance) {
     instances.removeAll { $0.master == instance.master }
     instances.append(instance)
-    groupOf = [:]
+    groupsOf = Self.groups(of: instances)
+  }
+
+  /// The groups of each peer. An explicit block says more than a bare proxy_pass to the same address.
+  static func groups(of instances: [NginxInstance]) -> [UpstreamPeer: [UpstreamGroup]] {
+    var groups: [UpstreamPeer: [UpstreamGroup]] = [:]
     for group in instances.flatMap(\.upstreams) {
-      for peer in group.servers.flatMap(\.peers) {
-        // An explicit block says more than a bare proxy_pass to the same address.
-        if let known = groupOf[peer], known.isExplicit || !group.isExplicit { continue }
-        groupOf[peer] = group
+      for peer in Set(group.servers.flatMap(\.peers)) {
+        let known = groups[peer] ?? []
+        if known.isEmpty || group.isExplicit && known[0].isExplicit {
+          groups[peer] = known + [group]
+        } else if group.isExplicit {
+          groups[peer] = [group]
+        }
       }
     }
+    return groups
   }
 
   // MARK: Out
@@ -158,6 +176,7 @@ public struct Correlator: Sendable {
   /// Says that nothing more comes.
   public mutating func finish() -> [Incident] {
     lastSettled = Timestamp(nanoseconds: .min / 2)
+    lastCounted = lastSettled
     lastSwept = lastSettled
     return advance(to: Timestamp(nanoseconds: .max / 2))
   }
@@ -181,7 +200,10 @@ public struct Correlator: Sendable {
   }
 
   func matching() -> Matching {
-    Matching(closes: closes, workers: host.workers, isForeign: isOwnProbe)
+    Matching(
+      closes: closes, workers: host.workers, isForeign: isOwnProbe,
+      attempt: access.isEmpty
+        ? { _ in nil } : { access.answer(to: $0.line, at: $0.time)?.attempt(of: $0.line) })
   }
 
   /// Whether a connection is the port prober's. Ports are reused, so its time must fit too; it may be
@@ -205,7 +227,9 @@ public struct Correlator: Sendable {
 
   /// Counts connections once, when no more is expected of them.
   private mutating func settleConnections(before time: Timestamp) {
-    guard fresh.values.contains(where: { $0.lastPacket < time }) else { return }
+    // Thousands end each second on a busy nginx without keepalive: not for each round anew.
+    guard time.nanoseconds >= lastCounted.nanoseconds &+ 500_000_000 else { return }
+    lastCounted = time
     let settled = fresh.values.filter { $0.lastPacket < time }.sorted { $0.id < $1.id }
     for connection in settled {
       fresh[connection.id] = nil

@@ -1,14 +1,24 @@
 import Evidence
 
-/// Counts incidents by upstream and cause, with the latest case of each, from which the fix is made.
+/// Counts incidents by upstream and cause (and, where nginx gave up, by what it gave up on, since each
+/// of its limits is another directive), with the latest case of each, from which the fix is made.
 struct FindingTally {
   private var groups: [Key: Group] = [:]
 
   private struct Key: Hashable, Comparable {
     var upstream: String
     var cause: CauseID
+    var kind: NginxMessage?
+
+    init(_ incident: Incident) {
+      upstream = incident.upstream ?? "-"
+      cause = incident.verdict.cause
+      kind = cause == .nginxClosedFirst ? incident.kind : nil
+    }
+
     static func < (a: Key, b: Key) -> Bool {
-      (a.upstream, a.cause.rawValue) < (b.upstream, b.cause.rawValue)
+      (a.upstream, a.cause.rawValue, a.kind?.rawValue ?? "")
+        < (b.upstream, b.cause.rawValue, b.kind?.rawValue ?? "")
     }
   }
 
@@ -22,7 +32,7 @@ struct FindingTally {
   }
 
   mutating func add(_ incident: Incident, _ example: Case) {
-    let key = Key(upstream: incident.upstream ?? "-", cause: incident.verdict.cause)
+    let key = Key(incident)
     let time = incident.time.best
     var group = groups[key] ?? Group(first: time, last: time, example: example)
     group.count += 1
@@ -39,7 +49,7 @@ struct FindingTally {
 
   /// Takes back an incident whose verdict is about to change.
   mutating func remove(_ incident: Incident) {
-    let key = Key(upstream: incident.upstream ?? "-", cause: incident.verdict.cause)
+    let key = Key(incident)
     groups[key]?.count -= 1
     if groups[key]?.count == 0 { groups[key] = nil }
   }
@@ -47,7 +57,7 @@ struct FindingTally {
   func causes(of upstream: String) -> [String: Int] {
     var result: [String: Int] = [:]
     for (key, group) in groups where key.upstream == upstream {
-      result[key.cause.rawValue] = group.count
+      result[key.cause.rawValue, default: 0] += group.count
     }
     return result
   }

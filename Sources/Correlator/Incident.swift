@@ -28,6 +28,8 @@ public struct Incident: Hashable, Codable, Sendable {
   public var fix: Fix?
   /// The incidents that led to this one (disabled peers).
   public var roots: [Int]
+  /// What nginx did afterwards; nil when nothing is known of it.
+  public var aftermath: Aftermath?
 
   /// The TCP close behind the error.
   public struct Close: Hashable, Codable, Sendable {

@@ -51,8 +51,22 @@ enum Judge {
 
   private static func unexplained(_ c: Case) -> [EvidenceItem] {
     var items = [EvidenceItem("nginx", c.line.text, decibans: 0, time: c.time.best)]
+    if let death = c.deaths.first(where: { [.owner, .backend].contains(c.relation(to: $0.pid)) }) {
+      let whose = c.relation(to: death.pid) == .owner ? "owned the connection" : "served the port"
+      items.append(
+        EvidenceItem(
+          "processes",
+          "pid \(death.pid) (\(death.command)), which \(whose), ended then; how was not told",
+          decibans: 0, time: death.time.best))
+    }
     if c.close == nil, c.watchedPackets {
-      items.append(EvidenceItem("packets", "no close on this upstream fits the error", decibans: 0))
+      let isUNIX = if case .unix? = c.line.upstream { true } else { false }
+      items.append(
+        EvidenceItem(
+          "packets",
+          isUNIX
+            ? "a UNIX socket sends no packets: its close is not seen"
+            : "no close on this upstream fits the error", decibans: 0))
     }
     return items
   }

@@ -12,11 +12,14 @@ struct MatchScore {
   static let threshold = 8.0
 
   /// Nil when the close cannot be this error's at all.
-  func score(_ line: NginxLine, at time: TimeEstimate, _ close: Connection) -> Double? {
+  func score(
+    _ line: NginxLine, at time: TimeEstimate, _ close: Connection, _ attempt: UpstreamTry? = nil
+  ) -> Double? {
     guard let phase = phaseScore(line, close), let timing = timeScore(time, close) else {
       return nil
     }
     var score = phase + timing
+    if let attempt, line.scheme == "http" { score += Self.bytes(attempt, close) }
     if let expected = line.upstreamRequest, let seen = close.request {
       // The payload's own request line: paths repeat (+25 is not certainty), but another path is
       // another request.
@@ -32,6 +35,21 @@ struct MatchScore {
     if !workers.isEmpty {
       // One worker of a few: right says little where there is one worker, wrong says all.
       score += workers.contains { $0.pid == line.worker } ? 6 : -30
+    }
+    return score
+  }
+
+  /// The bytes of the try against the payload of the connection's last exchange. Over TLS nginx counts
+  /// what it encrypts, so this is for plain connections alone.
+  private static func bytes(_ attempt: UpstreamTry, _ close: Connection) -> Double {
+    var score = 0.0
+    if let received = attempt.bytesReceived, let seen = close.responseBytes {
+      // All that was received was on the wire; what came with the close may not have been read.
+      if received == seen { score += received > 0 ? 12 : 2 } else if received > seen { score -= 30 }
+    }
+    if let sent = attempt.bytesSent, sent > 0, let seen = close.requestBytes {
+      // The socket takes what never leaves it when a reset comes first.
+      if sent == seen { score += 12 } else if sent < seen { score -= 30 }
     }
     return score
   }
@@ -77,6 +95,8 @@ struct MatchScore {
       }
       if close.responderFIN == nil { return -8 }  // TLS swallows a reset; else FIN came first.
       if close.requestAfterFIN { return 12 }
+      // Light capture: it may be this one; only time and place tell.
+      if close.phase == .unknown { return 6 }
       return close.phase == .awaitingResponse || close.phase == .receivingResponse
         ? 12 : close.exchanges == 0 ? 4 : -12
     case .recvFailed, .sendFailed, .tlsTransferFailed:
@@ -86,9 +106,9 @@ struct MatchScore {
       return close.responderFIN != nil && line.errno == 104 ? 0 : 12
     case .bodyClosed:
       return byResponder && close.responderFIN != nil
-        ? (close.phase == .receivingResponse ? 12 : -6) : nil
+        ? bodyScore(close.phase) : nil
     case .bodyRecvFailed:
-      return byResponder && reset ? (close.phase == .receivingResponse ? 12 : -6) : nil
+      return byResponder && reset ? bodyScore(close.phase) : nil
     case .tlsClosed:
       return byResponder && close.phase != .connecting ? 8 : nil
     case .tlsHandshakeFailed, .tlsCertificateRejected, .invalidResponse, .invalidChunked,
@@ -103,6 +123,14 @@ struct MatchScore {
     default:
       // No packet is sent for a missing name, a full table or a disabled peer.
       return nil
+    }
+  }
+
+  private func bodyScore(_ phase: Phase) -> Double {
+    switch phase {
+    case .receivingResponse: 12
+    case .unknown: 6
+    default: -6
     }
   }
 }

@@ -10,6 +10,8 @@ struct Matching {
   var workers: (Flow) -> [ProcessIdentity]
   /// Connections that are not nginx's and need no explanation.
   var isForeign: (Connection) -> Bool
+  /// The try that an error was, by the access log.
+  var attempt: (Correlator.OpenError) -> UpstreamTry? = { _ in nil }
 
   /// Closes looked at before and after an error, by time. A worker that was stalled for seconds logs
   /// late, but on an upstream that closes dozens of connections in that time order must decide.
@@ -65,10 +67,12 @@ struct Matching {
     let scorer = MatchScore(workerOf: workers)
     return errors.enumerated().map { row, error in
       var found: [Int: Double] = [:]
+      let attempt = attempt(error)
       func consider(_ column: Int) -> Bool {
-        guard let score = scorer.score(error.line, at: error.time, free[column].close) else {
-          return false
-        }
+        guard
+          let score = scorer.score(
+            error.line, at: error.time, free[column].close, attempt)
+        else { return false }
         found[column] = score - orderCost(row, of: errors.count, column, of: free.count)
         return true
       }

@@ -12,6 +12,8 @@ struct StandingIncidents {
   private var order: [Int] = []
   private var incidentOfClose: [UInt64: Int] = [:]
   private var unmatched: [Endpoint: Set<Int>] = [:]
+  /// Incidents by nginx's number of the client's connection.
+  private var incidentsOfClient: [UInt64: Set<Int>] = [:]
   private var doubtful: Set<Int> = []
   private var deaths: [TimeEstimate] = []
 
@@ -36,6 +38,9 @@ struct StandingIncidents {
   private mutating func remember(_ error: Correlator.OpenError, _ incident: Incident) {
     fresh[error.id] = (error, incident)
     if let close = incident.close { incidentOfClose[close.connection] = error.id }
+    if let client = error.line.connection {
+      incidentsOfClient[client, default: []].insert(error.id)
+    }
     guard let endpoint = error.line.upstream?.endpoint else { return }
     if incident.close == nil {
       unmatched[endpoint, default: []].insert(error.id)
@@ -50,6 +55,20 @@ struct StandingIncidents {
       doubtful.insert(id)
     } else if let waiting = unmatched[connection.flow.responder] {
       doubtful.formUnion(waiting)
+    }
+  }
+
+  /// The access log told what became of a request.
+  mutating func answered(_ request: NginxRequest, at time: TimeEstimate) {
+    if let connection = request.connection {
+      doubtful.formUnion(incidentsOfClient[connection] ?? [])
+      return
+    }
+    // Without a connection's number all are asked; a flood is not.
+    guard fresh.count < 1000 else { return }
+    for (id, entry) in fresh
+    where AccessBook.fits(request, time, entry.error.line, entry.error.time) {
+      doubtful.insert(id)
     }
   }
 
@@ -78,6 +97,10 @@ struct StandingIncidents {
       guard let entry = fresh.removeValue(forKey: id) else { continue }
       if let close = entry.incident.close { incidentOfClose[close.connection] = nil }
       if let endpoint = entry.error.line.upstream?.endpoint { unmatched[endpoint]?.remove(id) }
+      if let client = entry.error.line.connection {
+        incidentsOfClient[client]?.remove(id)
+        if incidentsOfClient[client]?.isEmpty == true { incidentsOfClient[client] = nil }
+      }
     }
     order.removeFirst(count)
   }

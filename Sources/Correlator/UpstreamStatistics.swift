@@ -1,4 +1,4 @@
-import Evidence
+public import Evidence
 
 /// What was counted for one upstream server.
 public struct UpstreamStatistics: Hashable, Codable, Sendable {
@@ -24,12 +24,15 @@ public struct UpstreamStatistics: Hashable, Codable, Sendable {
   public var processes: [String] = []
   /// Closes by the backend that no nginx error explains (retried silently, or not nginx's).
   public var unexplainedCloses: Int = 0
+  /// What the access log says of it; nil without one.
+  public var traffic: UpstreamTraffic?
 }
 
 /// Running statistics of one upstream.
 struct UpstreamTally {
   var statistics: UpstreamStatistics
   private var idleGaps: [TimeSpan] = []
+  private var gapsSinceEstimate = 0
   /// How long the backend keeps an idle connection, as far as its closes tell.
   private(set) var idleTimeout: Estimate?
   private var recentChecks: [(time: Timestamp, outcome: PortCheck.Outcome)] = []
@@ -45,9 +48,17 @@ struct UpstreamTally {
     if connection.phase == .idle, connection.manner == .fin {
       statistics.idleCloses += 1
       if let gap = connection.idleBeforeClose, connection.exchanges != 0 { add(gap) }
+    } else if connection.phase == .unknown, connection.manner == .fin {
+      // Light capture: idle or not, nobody knows.
     } else if connection.manner != .refused {
       statistics.abnormalCloses += 1
     }
+  }
+
+  mutating func count(_ closes: OrdinaryCloses) {
+    statistics.connectionsEnded += closes.byResponder + closes.byOriginator + closes.inUnknownPhase
+    statistics.idleCloses += closes.byResponder
+    statistics.nginxCloses += closes.byOriginator
   }
 
   mutating func count(_ check: PortCheck, at time: Timestamp) {
@@ -66,8 +77,13 @@ struct UpstreamTally {
 
   private mutating func add(_ gap: TimeSpan) {
     idleGaps.append(gap)
-    // Every error asks for it; with many gaps one more changes little.
-    if idleGaps.count < 50 || idleGaps.count.isMultiple(of: 16) { idleTimeout = crowdedGap() }
+    gapsSinceEstimate += 1
+    // Every error asks for it; with many gaps an eighth more changes little, and sorting them for each
+    // close of a busy upstream would cost more than all else.
+    if gapsSinceEstimate > idleGaps.count / 8 || idleGaps.count < 50 {
+      idleTimeout = crowdedGap()
+      gapsSinceEstimate = 0
+    }
     if idleGaps.count > 2000 { idleGaps.removeFirst(1000) }
   }
 

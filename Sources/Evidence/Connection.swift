@@ -58,6 +58,9 @@ public struct Connection: Hashable, Codable, Sendable {
   public var responderFIN: Timestamp?
   /// Positive marks that a reset was not the responder's own, each in words (empty: none).
   public var forgeryMarks: [String]
+  /// Only its SYN, FIN and RST were captured, at least towards its end: phase, exchanges, delivery and
+  /// idle time are unknown or nil, unless something else (the socket's own record) tells them.
+  public var isLight: Bool
 
   public init(
     id: UInt64, flow: Flow, connState: ConnState, history: String, firstPacket: Timestamp,
@@ -69,7 +72,8 @@ public struct Connection: Hashable, Codable, Sendable {
     exchanges: Int? = nil, sawStart: Bool = true, requestSentAt: Timestamp? = nil,
     requestBytes: UInt64? = nil, responseBytes: UInt64? = nil, request: String? = nil,
     requestAfterFIN: Bool = false, originatorReset: Reset? = nil, responderReset: Reset? = nil,
-    originatorFIN: Timestamp? = nil, responderFIN: Timestamp? = nil, forgeryMarks: [String] = []
+    originatorFIN: Timestamp? = nil, responderFIN: Timestamp? = nil, forgeryMarks: [String] = [],
+    isLight: Bool = false
   ) {
     self.id = id
     self.flow = flow
@@ -101,6 +105,7 @@ public struct Connection: Hashable, Codable, Sendable {
     self.originatorFIN = originatorFIN
     self.responderFIN = responderFIN
     self.forgeryMarks = forgeryMarks
+    self.isLight = isLight
   }
 }
 
@@ -179,6 +184,8 @@ public enum Phase: String, Hashable, Codable, Sendable, CaseIterable {
   case sendingRequest
   case awaitingResponse
   case receivingResponse
+  /// The packets that would tell were not captured.
+  case unknown
 }
 
 /// What the backend's kernel did with the request of the failed exchange. Only `neverSent` and

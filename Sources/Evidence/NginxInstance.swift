@@ -40,11 +40,14 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
   public var hasZone: Bool
   /// Where it is written, as `/etc/nginx/nginx.conf:31`.
   public var location: String?
+  /// What nginx does when a try fails; nil when not known, or when the locations that lead here
+  /// differ.
+  public var retry: RetryRules?
 
   public init(
     name: String, isExplicit: Bool = true, servers: [UpstreamServer], keepalive: Int? = nil,
     keepaliveTimeout: TimeSpan? = nil, keepaliveRequests: Int? = nil, hasZone: Bool = false,
-    location: String? = nil
+    location: String? = nil, retry: RetryRules? = nil
   ) {
     self.name = name
     self.isExplicit = isExplicit
@@ -54,6 +57,23 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
     self.keepaliveRequests = keepaliveRequests
     self.hasZone = hasZone
     self.location = location
+    self.retry = retry
+  }
+}
+
+/// What follows a failed try.
+public struct RetryRules: Hashable, Codable, Sendable {
+  /// The words of `proxy_next_upstream`.
+  public var nextUpstream: [String]
+  /// Of `proxy_next_upstream_tries`; 0: no limit.
+  public var tries: Int
+  /// `proxy_request_buffering`: a request's body is there in full before it is sent.
+  public var buffersRequests: Bool
+
+  public init(nextUpstream: [String], tries: Int = 0, buffersRequests: Bool = true) {
+    self.nextUpstream = nextUpstream
+    self.tries = tries
+    self.buffersRequests = buffersRequests
   }
 }
 

@@ -15,8 +15,14 @@ public struct Observation: Hashable, Codable, Sendable {
   public enum Fact: Hashable, Codable, Sendable {
     /// A TCP connection ended, or more is known of one that had.
     case connection(Connection)
+    /// Others ended as they should, too many to tell each.
+    case ordinaryCloses(OrdinaryCloses)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
+    /// A request that nginx wrote to its access log, and that matters.
+    case nginxRequest(NginxRequest)
+    /// What the access log says of an upstream so far.
+    case upstreamTraffic(UpstreamTraffic)
     /// An nginx was found, or its configuration changed.
     case nginx(NginxInstance)
     /// The kernel wrote to its log.

@@ -25,7 +25,7 @@ public enum ConnectionLine {
     out.number("resp_pkts", connection.responderPackets)
     out.word("closer", connection.closer.rawValue)
     out.word("manner", connection.manner?.rawValue)
-    out.word("phase", connection.phase.rawValue)
+    out.word("phase", connection.phase == .unknown ? nil : connection.phase.rawValue)
     out.number("exchanges", connection.exchanges.map { UInt64(clamping: $0) })
     out.span("idle_before_close", connection.idleBeforeClose)
     out.word("request_delivery", connection.requestDelivery.rawValue)
@@ -83,7 +83,7 @@ public enum ConnectionLine {
     case .awaitingResponse: parts.append("while the response was awaited")
     case .receivingResponse: parts.append("in the middle of the response")
     case .tlsHandshake: parts.append("in the TLS handshake")
-    case .connecting, .idle: break
+    case .connecting, .idle, .unknown: break
     }
     if connection.requestAfterFIN { parts.append("request sent after the responder's FIN") }
     if let request = connection.request { parts.append("request \(request)") }

@@ -23,6 +23,7 @@ public struct JSONReport: Sendable {
       ("request", .optional(incident.request)),
       ("client_status", .optional(incident.clientStatus)),
       ("retried", .optional(incident.retried)),
+      ("aftermath", incident.aftermath.map(aftermath) ?? .null),
       ("close", incident.close.map(close) ?? .null),
       (
         "match",
@@ -76,7 +77,7 @@ public struct JSONReport: Sendable {
       ),
       ("closer", .string(close.closer.rawValue)),
       ("manner", .optional(close.manner?.rawValue)),
-      ("phase", .string(close.phase.rawValue)),
+      ("phase", close.phase == .unknown ? .null : .string(close.phase.rawValue)),
       ("time", close.time.map(time) ?? .null),
       ("conn_state", .string(close.connState.rawValue)),
       ("history", .string(close.history)),
@@ -115,6 +116,53 @@ public struct JSONReport: Sendable {
     .object([
       ("source", .string(item.source)), ("text", .string(item.text)),
       ("decibans", .number(item.decibans)), ("time", item.time.map(time) ?? .null),
+    ])
+  }
+
+  private func aftermath(_ aftermath: Aftermath) -> JSONValue {
+    .object([
+      ("tries", .array(aftermath.tries.map(attempt))),
+      ("not_retried_because", .optional(aftermath.notRetriedBecause)),
+      ("cut", .optional(aftermath.isCut)),
+      ("duration", seconds(aftermath.duration)),
+      ("peer_disabled_until", aftermath.disabled.map { time($0.until) } ?? .null),
+      ("peer_disabled_in_worker", .optional(aftermath.disabled.flatMap(\.worker))),
+    ])
+  }
+
+  private func attempt(_ attempt: UpstreamTry) -> JSONValue {
+    .object([
+      ("upstream", .optional(attempt.peer.map(String.init))),
+      ("status", .optional(attempt.status)),
+      ("connect_time", seconds(attempt.connectTime)),
+      ("header_time", seconds(attempt.headerTime)),
+      ("response_time", seconds(attempt.responseTime)),
+      ("bytes_sent", .optional(attempt.bytesSent)),
+      ("bytes_received", .optional(attempt.bytesReceived)),
+      ("follows_redirect", .bool(attempt.followsRedirect)),
+    ])
+  }
+
+  private func seconds(_ span: TimeSpan?) -> JSONValue { span.map { .number($0.seconds) } ?? .null }
+
+  private func traffic(_ traffic: UpstreamTraffic) -> JSONValue {
+    .object([
+      ("tries", .unsigned(traffic.tries)), ("failures", .unsigned(traffic.failures)),
+      ("hidden", .unsigned(traffic.hidden)),
+      ("connect_time", quantiles(traffic.connectTime)),
+      ("header_time", quantiles(traffic.headerTime)),
+      ("response_time", quantiles(traffic.responseTime)),
+      ("request_bytes_succeeded", quantiles(traffic.succeededRequestBytes)),
+      ("request_bytes_failed", quantiles(traffic.failedRequestBytes)),
+    ])
+  }
+
+  private func quantiles(_ quantiles: Quantiles?) -> JSONValue {
+    guard let quantiles else { return .null }
+    return .object([
+      ("count", .unsigned(quantiles.count)), ("p50", .number(quantiles.p50)),
+      ("p95", .number(quantiles.p95)), ("p99", .number(quantiles.p99)),
+      ("max", .number(quantiles.largest)),
     ])
   }
 
@@ -163,6 +211,7 @@ public struct JSONReport: Sendable {
       ("checks_open", .integer(Int64(upstream.checksOpen))),
       ("idle_timeout", upstream.idleTimeout.map(estimate) ?? .null),
       ("processes", .array(upstream.processes.map { .string($0) })),
+      ("traffic", upstream.traffic.map(traffic) ?? .null),
     ])
   }
 

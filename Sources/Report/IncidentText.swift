@@ -47,12 +47,33 @@ public struct IncidentText: Sendable {
     if !incident.ruledOut.isEmpty {
       lines.append("ruled out: " + incident.ruledOut.joined(separator: "; "))
     }
+    if let text = afterwards(incident) { lines.append("then: " + text) }
     if let fix = incident.fix {
       let directive = fix.directive.map { "\($0) \(fix.value ?? "…"); " } ?? ""
       lines.append("fix: \(directive)\(fix.text)")
     }
     let indent = String(repeating: " ", count: 13)
     return lines.map { style.wrap(indent + $0, keeping: indent) }.joined(separator: "\n")
+  }
+
+  /// As `tried 10.0.0.1:80, 10.0.0.2:80; the client got 200`.
+  private func afterwards(_ incident: Incident) -> String? {
+    var parts: [String] = []
+    if let status = incident.clientStatus {
+      let peers = (incident.aftermath?.tries ?? []).compactMap { $0.peer.map(String.init) }
+      if peers.count > 1 { parts.append("tried " + peers.joined(separator: ", ")) }
+      parts.append("the client got \(status)" + (incident.aftermath?.isCut == true ? ", cut" : ""))
+    }
+    if let because = incident.aftermath?.notRetriedBecause {
+      parts.append("not tried again: \(because)")
+    }
+    if let disabled = incident.aftermath?.disabled {
+      let scope = disabled.worker.map { "worker \($0)" } ?? "all workers"
+      parts.append(
+        "\(disabled.peer) is left out until \(disabled.until.timeOfDay(offset: style.utcOffset)) "
+          + "(\(scope))")
+    }
+    return parts.isEmpty ? nil : parts.joined(separator: "; ")
   }
 
   private func reason(_ incident: Incident) -> String {
@@ -86,6 +107,7 @@ public struct IncidentText: Sendable {
       case .sendingRequest: ", while the request was sent"
       case .awaitingResponse: ", awaiting the response"
       case .receivingResponse: ", within the response"
+      case .unknown: ""
       }
     return who + how + when
   }

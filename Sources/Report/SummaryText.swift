@@ -50,7 +50,9 @@ public struct SummaryText: Sendable {
   private func upstreams(_ all: [UpstreamStatistics]) -> String {
     guard !all.isEmpty else { return "" }
     let label = 28
-    let column = 24
+    // A long address or process name makes its columns wider rather than run into the next one.
+    let long = all.flatMap { [$0.upstream, $0.group ?? "-", $0.processes.last ?? "-"] }
+    let column = max(24, (long.map(\.count).max() ?? 0) + 1)
     let perTable = max(1, ((style.width ?? 100) - label) / column)
     var tables: [String] = []
     for start in stride(from: 0, to: all.count, by: perTable) {
@@ -85,6 +87,19 @@ public struct SummaryText: Sendable {
       row("port open", { $0.checks == 0 ? "-" : "\($0.checksOpen)/\($0.checks)" }),
       row("process", { $0.processes.last ?? "none on this host" }),
     ]
+    // Only where an access log was read.
+    if group.contains(where: { $0.traffic != nil }) {
+      lines += [
+        row("tries / failed / hidden") {
+          $0.traffic.map { "\($0.tries) / \($0.failures) / \($0.hidden)" } ?? "-"
+        },
+        row("response time p50, p99") {
+          $0.traffic?.responseTime.map {
+            "\(TimeSpan(seconds: $0.p50)), \(TimeSpan(seconds: $0.p99))"
+          } ?? "-"
+        },
+      ]
+    }
     return lines.joined(separator: "\n")
   }
 

@@ -69,6 +69,8 @@ public struct TargetHistory: Sendable {
     outcomeCounts = Array(repeating: 0, count: PortCheck.Outcome.allCases.count)
   }
 
+  /// Whether the last check was good; nil before the first.
+  public var isLastGood: Bool? { runLength > 0 ? runIsGood : nil }
   public var isDown: Bool { state == .down }
   public var currentOutage: Outage? { isDown ? recentOutages.last : nil }
 

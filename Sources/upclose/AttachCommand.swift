@@ -5,6 +5,7 @@ import Evidence
 import Glibc
 import LinuxHost
 import NginxProbe
+import PacketProbe
 
 struct AttachCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -37,6 +38,24 @@ struct AttachCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Capture on this interface.", valueName: "name"))
   var interface = "any"
 
+  @Option(
+    help: ArgumentHelp(
+      "headers; light (SYN, FIN and RST only); or auto: headers, and light while they cost too much.",
+      valueName: "mode"))
+  var capture = CaptureArgument.auto
+
+  @Option(
+    help: ArgumentHelp(
+      "The kernel's ring of captured packets (512K, 16M, 1G); larger, if packets are lost.",
+      valueName: "size"))
+  var buffer = SizeArgument(bytes: 16 << 20)
+
+  @Option(
+    help: ArgumentHelp(
+      "Watch in this network namespace: that of a process, or a file like /run/netns/NAME.",
+      valueName: "pid|path"))
+  var netns: NamespaceArgument?
+
   @Option(help: ArgumentHelp("Connect to each upstream this often; 0: never.", valueName: "time"))
   var probeInterval = DurationArgument(.seconds(1))
 
@@ -63,7 +82,7 @@ struct AttachCommand: ParsableCommand {
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
-      var spots = watch.blindSpots
+      var spots = targets.blindSpots + watch.blindSpots
       if let kept = Privileges.drop() {
         spots.append(
           BlindSpot(id: "privileges", what: "privileges were not dropped", cost: kept))
@@ -78,7 +97,10 @@ struct AttachCommand: ParsableCommand {
           Observation(
             host: watch.host, time: TimeEstimate(exactly: currentTime()), fact: .blindSpot(spot)))
       }
-      session.onObservation = watch.follow
+      session.onObservation = { [weak session] observation in
+        watch.follow(observation)
+        if !output.quiet, let text = watch.warning(observation) { session?.say(text) }
+      }
       if let copy {
         session.onIncident = { printer.write($0, to: copy) }
       }
@@ -117,7 +139,56 @@ struct AttachCommand: ParsableCommand {
     if output.verbose {
       complain("probes \(watch.probes.map(\.name).joined(separator: ", "))")
     }
-    for spot in watch.blindSpots { complain("not watched: \(spot.what)") }
+    for spot in targets.blindSpots + watch.blindSpots { complain("not watched: \(spot.what)") }
+  }
+}
+
+/// How much is captured, on the command line.
+enum CaptureArgument: String, ExpressibleByArgument, CaseIterable {
+  case headers, light, auto
+
+  var mode: CaptureMode {
+    switch self {
+    case .headers: .headers
+    case .light: .light
+    case .auto: .auto
+    }
+  }
+}
+
+/// A size on the command line: `512K`, `16M`, `1G`, or bytes without a unit.
+struct SizeArgument: ExpressibleByArgument, CustomStringConvertible {
+  /// As libpcap takes it.
+  var bytes: Int32
+
+  init(bytes: Int32) { self.bytes = bytes }
+
+  init?(argument: String) {
+    let units: [(String, Int)] = [("", 0), ("K", 10), ("M", 20), ("G", 30)]
+    let number = argument.prefix { $0.isASCII && $0.isNumber }
+    var unit = argument.dropFirst(number.count).uppercased()
+    for suffix in ["IB", "B"] where unit.hasSuffix(suffix) && unit.count <= suffix.count + 1 {
+      unit.removeLast(suffix.count)
+      break
+    }
+    guard let value = Int(number), let shift = units.first(where: { $0.0 == unit })?.1,
+      value <= Int(Int32.max) >> shift, value << shift >= 64 << 10
+    else { return nil }
+    bytes = Int32(value << shift)
+  }
+
+  var description: String {
+    bytes % (1 << 20) == 0 ? "\(bytes >> 20)M" : bytes % 1024 == 0 ? "\(bytes >> 10)K" : "\(bytes)"
+  }
+}
+
+/// A network namespace on the command line, by a process in it or by a file that stands for it.
+struct NamespaceArgument: ExpressibleByArgument {
+  var path: String
+
+  init?(argument: String) {
+    guard !argument.isEmpty else { return nil }
+    path = Int32(argument).map { "/proc/\($0)/ns/net" } ?? argument
   }
 }
 

@@ -18,7 +18,7 @@ struct Crowd {
 
   /// Whether to print an incident now; else it is counted.
   mutating func admits(_ incident: Incident) -> Bool {
-    let label = "\(incident.upstream ?? "-") \(incident.verdict.cause.rawValue)"
+    let label = Self.label(incident)
     let time = incident.time.best
     var group = groups[label] ?? Group(since: time, label: label)
     if time - group.since >= Self.span, group.held == 0 { group = Group(since: time, label: label) }
@@ -26,6 +26,13 @@ struct Crowd {
     if isAdmitted { group.printed += 1 } else { group.held += 1 }
     groups[label] = group
     return isAdmitted
+  }
+
+  /// Whether incidents like this one are only counted at present.
+  func holds(_ incident: Incident) -> Bool { (groups[Self.label(incident)]?.held ?? 0) > 0 }
+
+  private static func label(_ incident: Incident) -> String {
+    "\(incident.upstream ?? "-") \(incident.verdict.cause.rawValue)"
   }
 
   /// A line for each crowd whose ten seconds are over by then, or for every one.

@@ -55,19 +55,21 @@ final class LiveSession {
   func run(end: Int32? = nil, failure: () -> String?) -> Summary {
     let started = currentTime()
     var isEnding: Timestamp?
+    var isHurried = false
     var lastStatus = started
     while true {
       let woken = wait(end)
       let now = currentTime()
       if woken.signal {
-        if isEnding != nil { _exit(130) }
-        isEnding = now
+        // A second Ctrl-C waits for nothing more; what a long session has learned is said all the same.
+        if isEnding != nil { isHurried = true }
+        isEnding = isEnding ?? now
       }
       if woken.end, isEnding == nil { isEnding = now }
       if let duration, now - started >= duration, isEnding == nil { isEnding = now }
       if failure() != nil { break }
       round(now)
-      if let isEnding, now - isEnding >= Self.draining { break }
+      if let isEnding, isHurried || now - isEnding >= Self.draining { break }
       if now - lastStatus >= .milliseconds(250) {
         lastStatus = now
         showStatus(now - started)
@@ -84,6 +86,12 @@ final class LiveSession {
     let summary = correlator.summary()
     printer.print(summary)
     return summary
+  }
+
+  /// A line on stderr, which does not garble the status line.
+  func say(_ text: String) {
+    status.clear()
+    complain(text)
   }
 
   private func round(_ now: Timestamp) {

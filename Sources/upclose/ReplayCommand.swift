@@ -28,6 +28,18 @@ struct ReplayCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
+    help: ArgumentHelp("An nginx access log (- for stdin).", valueName: "file"))
+  var accessLog: [String] = []
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "The access log's log_format as nginx.conf has it, if --nginx-config is not given.",
+      valueName: "text"))
+  var logFormat: [String] = []
+
+  @Option(
+    parsing: .singleValue,
     help: ArgumentHelp(
       "The output of dmesg, dmesg -T, dmesg --json or journalctl -k, or kern.log.",
       valueName: "file"))
@@ -62,7 +74,7 @@ struct ReplayCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    if pcap.isEmpty, errorLog.isEmpty, kernelLog.isEmpty {
+    if pcap.isEmpty, errorLog.isEmpty, kernelLog.isEmpty, accessLog.isEmpty {
       throw ValidationError("give at least --error-log FILE or --pcap FILE")
     }
   }
@@ -73,13 +85,16 @@ struct ReplayCommand: ParsableCommand {
     var replay = Replay(
       printer: SessionPrinter(output: target, options: output, utcOffset: offset))
     var failures: [String] = []
+    var formats: [AccessLogFormat] = []
     if let nginxConfig {
       do {
         let loaded = try LoadedNginx(file: nginxConfig)
         replay.observe(.nginx(loaded.instance))
+        formats = loaded.accessLogFormats
       } catch { failures.append("\(error)") }
     }
     failures += readLogs(&replay)
+    failures += readAccessLogs(&replay, formats)
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
@@ -102,10 +117,13 @@ struct ReplayCommand: ParsableCommand {
   private func readLogs(_ replay: inout Replay) -> [String] {
     var failures: [String] = []
     let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
+    var options = LogOptions(zone: zone, keepsQueryStrings: keepQueries)
+    // The rest is counted: a long log is mostly other things.
+    options.onlyUpstreamFailures = true
     for path in errorLog {
       do {
         let file = try ErrorLogFile(
-          path, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries))
+          path, options: options)
         do {
           while let observation = try file.next() { replay.queue(observation) }
         } catch { failures.append("\(error)") }
@@ -122,6 +140,30 @@ struct ReplayCommand: ParsableCommand {
           replay.queue(observation)
         }
         if let error = content.error { failures.append("\(error)") }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
+  private func readAccessLogs(
+    _ replay: inout Replay, _ configured: [AccessLogFormat]
+  ) -> [String] {
+    var failures: [String] = []
+    let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
+    let given = logFormat.compactMap(AccessLogFormat.init(written:))
+    let formats = given.isEmpty ? configured + AccessLogFormat.usual : given
+    for path in accessLog {
+      do {
+        let file = try AccessLogFile(
+          path, formats: formats, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries),
+          watchedConnections: replay.errorConnections)
+        do {
+          while let observation = try file.next() { replay.queue(observation) }
+        } catch { failures.append("\(error)") }
+        replay.observe(.counters(file.counters))
+        if let format = file.format, let spot = format.blindSpot {
+          replay.observe(.blindSpot(spot))
+        }
       } catch { failures.append("\(error)") }
     }
     return failures
@@ -162,6 +204,10 @@ private struct Replay {
   private var advanced = Timestamp(nanoseconds: .min)
   /// The last moment that a log named.
   private(set) var lastLine: Timestamp?
+  /// Client connections that had errors.
+  private(set) var errorConnections: Set<UInt64> = []
+  /// The first and the last moment of what the files hold: books and blind spots have none.
+  private var span: (first: Timestamp, last: Timestamp)?
 
   init(printer: SessionPrinter) { self.printer = printer }
 
@@ -176,8 +222,12 @@ private struct Replay {
   mutating func queue(_ observation: Observation) {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel:
+    case .nginxLine, .kernel, .nginxRequest:
+      if case .nginxLine(let line) = observation.fact, let connection = line.connection {
+        errorConnections.insert(connection)
+      }
       queued.append(observation)
+      cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)
     default: correlator.observe(observation)
     }
@@ -211,6 +261,8 @@ private struct Replay {
 
   private mutating func put(_ connection: Connection) {
     release(until: connection.lastPacket)
+    cover(connection.firstPacket)
+    cover(connection.lastPacket)
     correlator.observe(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
@@ -238,9 +290,15 @@ private struct Replay {
       advance(to: next.time.best - Self.lateness)
     }
     for incident in correlator.finish() { printer.print(incident) }
-    let summary = correlator.summary()
+    var summary = correlator.summary()
+    summary.started = span?.first
+    summary.ended = span?.last
     printer.print(summary)
     return summary
+  }
+
+  private mutating func cover(_ time: Timestamp) {
+    span = (min(span?.first ?? time, time), max(span?.last ?? time, time))
   }
 
   private final class Feed {

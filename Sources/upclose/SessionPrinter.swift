@@ -6,6 +6,8 @@ import Report
 /// a live session, a replay and the demo.
 final class SessionPrinter {
   private var crowd = Crowd()
+  /// What was last said of the latest incidents.
+  private var told: [Int: (cause: CauseID, lines: String)] = [:]
   private let output: Output
   private let options: OutputOptions
   private let style: TextStyle
@@ -24,13 +26,34 @@ final class SessionPrinter {
     switch options.format {
     case .text:
       releaseCrowd(at: incident.time.best)
-      guard crowd.admits(incident) else { return }
-      output.write(IncidentText(style).render(incident) + "\n")
-      if options.verbose { output.write(IncidentText(style).details(incident) + "\n") }
+      let lines = self.lines(incident)
+      guard isNews(incident, lines), crowd.admits(incident) else { return }
+      output.write(lines + "\n")
     case .ndjson: output.write(json.incident(incident).compact + "\n")
     case .json: break
     }
     output.flush()
+  }
+
+  private func lines(_ incident: Incident) -> String {
+    let text = IncidentText(style)
+    return text.render(incident) + (options.verbose ? "\n" + text.details(incident) : "")
+  }
+
+  /// Whether a reader would see anything new: a revision may be about what the text does not show, or
+  /// about one of a crowd that was only counted.
+  private func isNews(_ incident: Incident, _ lines: String) -> Bool {
+    var first = incident
+    first.revision = 1
+    let said = incident.revision == 1 ? lines : self.lines(first)
+    defer {
+      told[incident.id] = (incident.verdict.cause, said)
+      // Revisions come within seconds; what is older is not asked for again.
+      if told.count > 4096 { told = told.filter { $0.key > incident.id - 2048 } }
+    }
+    guard let before = told[incident.id] else { return true }
+    let isCounted = crowd.holds(incident) && before.cause == incident.verdict.cause
+    return before.lines != said && !isCounted
   }
 
   private func releaseCrowd(at time: Timestamp?) {

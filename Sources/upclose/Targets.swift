@@ -9,6 +9,8 @@ struct Targets {
   var loaded: [LoadedNginx] = []
   var extraEndpoints: [Endpoint] = []
   var errorLogs: [String] = []
+  /// What of them could not be read.
+  var blindSpots: [BlindSpot] = []
 
   var instances: [NginxInstance] { loaded.map(\.instance) }
 
@@ -25,26 +27,59 @@ struct Targets {
     let discovery = NginxDiscovery()
     var targets = Targets()
     targets.extraEndpoints = options.upstream.map(\.endpoint)
+    if let asked = options.netns { try enterNamespace(asked.path, "of --netns") }
     let candidates = discovery.find()
-    let found = try choose(candidates, options.pid)
+    let found = try choose(candidates, options.pid, stays: options.netns != nil)
     guard !found.isEmpty || !options.upstream.isEmpty && !options.errorLog.isEmpty else {
+      let place = options.netns.map { " in the network namespace \($0.path)" } ?? ""
       throw ProbeError(
-        doing: "find nginx", reason: "no master process runs (\(discovery.whereItLooks))",
+        doing: "find nginx\(place)",
+        reason: candidates.isEmpty
+          ? "no master process runs (\(discovery.whereItLooks))"
+          : "those that run are in others: \(list(candidates))",
         remedy: "start it, or name what to watch: --error-log FILE --upstream ADDRESS:PORT")
     }
-    try enterNamespace(of: found)
+    if options.netns == nil { try enterNamespace(of: found) }
     // Looked at again, since what is foreign to us has changed with the namespace.
     let masters = Set(found.map(\.master))
-    targets.loaded = try discovery.find().filter { masters.contains($0.master) }
-      .map { try $0.load() }
+    try targets.load(
+      discovery.find().filter { masters.contains($0.master) },
+      isOptional: !options.upstream.isEmpty && !options.errorLog.isEmpty)
     let logs = targets.instances.flatMap(\.errorLogs) + options.errorLog
     targets.errorLogs = logs.enumerated().filter { logs.firstIndex(of: $1) == $0 }.map(\.element)
     try targets.checkThereIsSomething()
     return targets
   }
 
-  /// The asked one; else all in our own network namespace; else all of the one other namespace.
-  static func choose(_ candidates: [FoundNginx], _ pid: Int32?) throws -> [FoundNginx] {
+  /// Reads the settings of each. The files on disk may be broken while the nginx that loaded them runs
+  /// well: somebody is mending them at this very moment. Then what the others, or the options, name is
+  /// watched.
+  private mutating func load(_ found: [FoundNginx], isOptional: Bool) throws {
+    var failure: ProbeError?
+    for nginx in found {
+      do {
+        loaded.append(try nginx.load())
+      } catch {
+        let doing = "read the configuration of nginx \(nginx.master)"
+        failure = ProbeError(
+          doing: doing, reason: "\(error)",
+          remedy: "name what to watch: --error-log FILE --upstream ADDRESS:PORT")
+        blindSpots.append(
+          BlindSpot(
+            id: "nginx-configuration", what: "cannot \(doing): \(error)",
+            cost: "only what the options name is watched of it, and a fix names no place"))
+      }
+    }
+    // Unless the options name upstreams and logs, or there is another nginx to watch.
+    if loaded.isEmpty, !isOptional, let failure { throw failure }
+  }
+
+  /// The asked one; else all in our own network namespace (which is the asked one by now); else all of
+  /// the one other namespace.
+  /// - Parameter stays: only our own namespace counts.
+  static func choose(
+    _ candidates: [FoundNginx], _ pid: Int32?, stays: Bool = false
+  ) throws -> [FoundNginx] {
     if let pid {
       if let chosen = candidates.first(where: { $0.master == pid || $0.workers.contains(pid) }) {
         return [chosen]
@@ -54,7 +89,7 @@ struct Targets {
         remedy: candidates.isEmpty ? "none runs" : "there are \(list(candidates))")
     }
     let here = candidates.filter { !$0.isInOtherNetworkNamespace }
-    if !here.isEmpty { return here }
+    if !here.isEmpty || stays { return here }
     guard Set(candidates.map(\.networkNamespace)).count <= 1 else {
       throw ProbeError(
         doing: "choose an nginx", reason: "several run, in different network namespaces",
@@ -67,18 +102,34 @@ struct Targets {
     candidates.map { "\($0.master) (\($0.configurationPath))" }.joined(separator: ", ")
   }
 
+  /// Enters the network namespace of the first of them, if that is another than ours.
   static func enterNamespace(of found: [FoundNginx]) throws {
     guard let nginx = found.first, nginx.isInOtherNetworkNamespace else { return }
-    let path = "/proc/\(nginx.master)/ns/net"
+    try enterNamespace("/proc/\(nginx.master)/ns/net", "of nginx")
+  }
+
+  /// Moves this thread, and those that it will start.
+  /// - Parameter whose: as in `enter the network namespace of nginx`.
+  private static func enterNamespace(_ path: String, _ whose: String) throws {
+    let doing = "enter the network namespace \(whose), \(path)"
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
-      throw ProbeError(doing: "open \(path)", reason: errorText(errno), remedy: "run as root")
+      let code = errno
+      throw ProbeError(
+        doing: doing, reason: errorText(code),
+        remedy: code == ENOENT
+          ? "name a process that runs, or a file: `ip netns list`, `lsns -t net`" : "run as root")
     }
     defer { close(descriptor) }
     guard clinux_setns(descriptor, clinux_CLONE_NEWNET) == 0 else {
+      let code = errno
+      guard code == EINVAL else {
+        throw ProbeError(
+          doing: doing, reason: errorText(code), remedy: "run as root, with CAP_SYS_ADMIN")
+      }
       throw ProbeError(
-        doing: "enter nginx's network namespace", reason: errorText(errno),
-        remedy: "run as root, with CAP_SYS_ADMIN")
+        doing: doing, reason: "it is not a network namespace",
+        remedy: "name a process in it, or its file: `ip netns list`, `lsns -t net`")
     }
   }
 

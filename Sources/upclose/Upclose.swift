@@ -21,6 +21,6 @@ struct Upclose: ParsableCommand {
     version: "upclose 0.1.0",
     subcommands: [
       AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, SweepCommand.self,
-      DemoCommand.self,
+      AuditCommand.self, DemoCommand.self,
     ])
 }

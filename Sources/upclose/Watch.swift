@@ -23,6 +23,7 @@ final class Watch {
   private let ports: PortProbe?
   private let nginx: NginxProbe
   private let extraEndpoints: [Endpoint]
+  private let options: AttachCommand
   /// Each master's upstreams as they are now.
   private var endpointsOf: [Int32: [Endpoint]] = [:]
   private var pathsOf: [Int32: [String]] = [:]
@@ -30,8 +31,11 @@ final class Watch {
   init(_ targets: Targets, options: AttachCommand) throws {
     let endpoints = targets.endpoints
     extraEndpoints = targets.extraEndpoints
+    self.options = options
     var capture = PacketProbe.Settings()
     capture.device = options.interface
+    capture.mode = options.capture.mode
+    capture.bufferSize = options.buffer.bytes
     packets = PacketProbe(
       host: host, upstreams: UpstreamFilter(endpoints: Set(endpoints)), settings: capture)
     sockets = SocketProbe(
@@ -89,6 +93,15 @@ final class Watch {
         inbox.put(observation)
       }
     }
+  }
+
+  /// What a person at the terminal should know at once, and not only from the blind spots at the end.
+  func warning(_ observation: Observation) -> String? {
+    guard case .blindSpot(let spot) = observation.fact,
+      spot.id == lightCaptureBlindSpot && options.capture == .auto
+        || spot.id == captureStoppedBlindSpot
+    else { return nil }
+    return "\(spot.what): \(spot.cost)"
   }
 
   /// The UNIX sockets among some peers.

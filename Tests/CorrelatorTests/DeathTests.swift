@@ -104,4 +104,16 @@ import Testing
     let incident = try #require(story.finish().incidents.first)
     #expect(incident.verdict.cause == .headerTooLarge)
   }
+
+  @Test func `an end that nobody can explain is told all the same`() throws {
+    let incident = try #require(
+      told { story in
+        let connection = story.closedUnanswered(Story.a, at: 4000)
+        story.owner(connection, pid: 7)
+        story.observe(exit(7), at: 4000)
+        story.error(.prematurelyClosed, .tcp(Story.a), at: 4000)
+      })
+    #expect(incident.verdict.cause == .unknown)
+    #expect(incident.evidence.contains { $0.text.hasPrefix("pid 7 (app), which owned") })
+  }
 }

@@ -191,4 +191,31 @@ import Testing
     #expect(told(dies: false) == .truncatedResponse)
     #expect(told(dies: true) == .oomKill)
   }
+
+  @Test func `a new connection that is closed before its first request is no stale one`() throws {
+    let incident = try #require(
+      verdict { story in
+        let (fin, sent, reset) = (story.at(999), story.at(999.2), story.at(999.3))
+        story.connection(Story.a, at: 1000) {
+          $0.closedAt = fin
+          $0.phase = .idle
+          $0.requestDelivery = .rejected
+          $0.requestSentAt = sent
+          $0.requestAfterFIN = true
+          $0.responderFIN = fin
+          $0.responderReset = Reset(time: reset, manner: .passiveReset)
+          $0.request = "POST /x"
+        }
+        story.error(.prematurelyClosed, .tcp(Story.a), at: 1000)
+      })
+    #expect(incident.verdict.cause == .closedWithoutResponse)
+    #expect(incident.evidence.contains { $0.text.contains("before any request") })
+  }
+
+  @Test func `an error on a UNIX socket does not look for a close among the packets`() throws {
+    let incident = try #require(
+      verdict { story in story.error(.prematurelyClosed, .unix("/run/app.sock"), at: 1000) })
+    #expect(incident.verdict.cause == .unknown)
+    #expect(incident.evidence.map(\.text).last?.hasPrefix("a UNIX socket") == true)
+  }
 }

@@ -32,7 +32,8 @@ final class RealNginx: Sendable {
       error_log \(standardError ? "stderr" : "error.log") \(level);
       events { worker_connections 64; }
       http {
-        access_log access.log;
+        \(AccessLogFormat.recommendedDirective.replacing("\n", with: " "))
+        access_log access.log upclose;
         client_body_temp_path body;
         proxy_temp_path proxy;
         fastcgi_temp_path fastcgi;

@@ -54,7 +54,8 @@ import Testing
                   peers: [.tcp(Endpoint(address: IPAddress(v4: 0x7f00_0001), port: 10))],
                   isBackup: true),
               ], keepalive: 4, keepaliveTimeout: .seconds(60), keepaliveRequests: 1000,
-              hasZone: true, location: "\(nginx.configurationPath):13")
+              hasZone: true, location: "\(nginx.configurationPath):14",
+              retry: RetryRules(nextUpstream: ["error", "timeout"]))
           ]))
     #expect(loaded.blindSpots.isEmpty)
     // The files say the same as `nginx -T`.

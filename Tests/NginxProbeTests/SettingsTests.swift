@@ -58,7 +58,7 @@ import Testing
             UpstreamServer(name: "nowhere.local:9000", peers: []),
           ],
           keepalive: 16, keepaliveTimeout: .seconds(30), keepaliveRequests: 500, hasZone: true,
-          location: "command line:2")
+          location: "command line:2", retry: RetryRules(nextUpstream: ["error", "timeout"]))
       ])
     #expect(settings.blindSpots.map(\.id) == ["unix-socket", "upstream-name"])
   }

@@ -97,7 +97,7 @@ import Testing
     }
     let counts = (tracker.table.count, tracker.endings.count, tracker.ranges.count)
     #expect(counts == (1, 0, 0))
-    #expect(MemoryLayout<Record>.stride <= 288)
+    #expect(MemoryLayout<Record>.stride <= 304)
   }
 
   @Test func `many connections at once, each found again`() {

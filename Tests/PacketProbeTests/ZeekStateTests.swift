@@ -261,6 +261,28 @@ import Testing
     #expect(wire.connection()?.history == "ShAFF")
   }
 
+  /// What a FIN's own number acknowledged used to make the data behind it look whole.
+  @Test func `data behind a FIN that was acknowledged leaves a hole of one byte`() {
+    let wire = Wire()
+    wire.handshake()
+    wire.server("F.")
+    wire.client(".", acknowledgement: 5002)
+    wire.server("P.", "late", sequence: 5001)
+    wire.server("F.", sequence: 5005)
+    wire.client(".", acknowledgement: 5006)
+    #expect(wire.connection()?.history == "ShAfdfg")
+  }
+
+  @Test func `a wrong header length begins a connection, and is no packet of it`() {
+    let wire = Wire()
+    wire.client("S")
+    // Behind Ethernet and IPv4: the TCP header says that it has four bytes.
+    wire.packets[0].bytes[14 + 20 + 12] = 0x10
+    let found = wire.connections()
+    #expect(found.map { [$0.connState.rawValue, $0.history] } == [["OTH", ""]])
+    #expect(found.map(\.originatorPackets) == [0])
+  }
+
   @Test func `resets at other numbers are each written`() {
     let wire = Wire()
     wire.handshake()

@@ -4,7 +4,8 @@ import Testing
 @testable import PortProbe
 
 @Suite struct AnswerTests {
-  private func feed(_ reader: inout HTTPResponseReader, _ text: String) -> HTTPResponseReader.Progress
+  private func feed(_ reader: inout HTTPResponseReader, _ text: String)
+    -> HTTPResponseReader.Progress
   {
     Array(text.utf8).withUnsafeBytes { reader.take($0) }
   }
@@ -16,7 +17,10 @@ import Testing
       ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", false),
       ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\nx", true),
       ("HTTP/1.1 204 No Content\r\n\r\n", true),
-      ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: 1\r\n\r\n", true),
+      (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: 1\r\n\r\n",
+        true
+      ),
       ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 304 Not Modified\r\n\r\n", true),
     ]
   ) func `a response ends where it ends, in whatever pieces it comes`(text: String, keeps: Bool) {

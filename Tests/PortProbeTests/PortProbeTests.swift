@@ -173,7 +173,9 @@ final class Bound {
       while !thread.waitReadable([descriptor], milliseconds: 20_000).isEmpty, !thread.shouldStop {
         let accepted = accept(descriptor, nil, nil)
         var buffer = [UInt8](repeating: 0, count: 4096)
-        if recv(accepted, &buffer, buffer.count, 0) > 0 { _ = write(accepted, answer, answer.count) }
+        if recv(accepted, &buffer, buffer.count, 0) > 0 {
+          _ = write(accepted, answer, answer.count)
+        }
         close(accepted)
       }
     }
@@ -256,7 +258,8 @@ struct PortNamespaceTests {
     #expect(prohibited.reason == "a route of this host prohibits it (Permission denied)")
     let noNeighbour = try #require(collector.check(of: Self.noNeighbour))
     #expect(noNeighbour.outcome == .unreachable)
-    #expect(noNeighbour.reason
+    #expect(
+      noNeighbour.reason
         == "host unreachable: no answer to ARP (ICMP 3/1 from this host)")
     let silent = try #require(collector.check(of: Self.silent))
     #expect(silent.outcome == .timeout)

@@ -20,7 +20,7 @@ import Testing
     #expect(try endpoints("[2001:db8::1]:443") == ["[2001:db8::1]:443"])
     #expect(try endpoints("[2001:db8::]/127:1") == ["[2001:db8::]:1", "[2001:db8::1]:1"])
     #expect(try endpoints("[2001:db8::/127]:1") == ["[2001:db8::]:1", "[2001:db8::1]:1"])
-    #expect(try endpoints("web-1.local:1-2", [IPAddress(v4: 0x0a000001)]).count == 2)
+    #expect(try endpoints("web-1.local:1-2", [IPAddress(v4: 0x0a00_0001)]).count == 2)
     #expect(try endpoints("10.0.0.1:65535-65535") == ["10.0.0.1:65535"])
     #expect(try TargetSpec("10.0.0.7/30:80,90-91").description == "10.0.0.4/30:80,90-91")
   }
@@ -53,7 +53,8 @@ import Testing
     var generator = SystemRandomNumberGenerator()
     for _ in 0..<200 {
       let bytes = (0..<300).map { _ in
-        Bool.random() ? UInt8.random(in: 0...255) : Array("0123456789.:/-,[]\n".utf8).randomElement()!
+        Bool.random()
+          ? UInt8.random(in: 0...255) : Array("0123456789.:/-,[]\n".utf8).randomElement()!
       }
       _ = TargetFile(bytes, path: "x")
     }

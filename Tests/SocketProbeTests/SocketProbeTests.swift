@@ -192,6 +192,7 @@ struct NamespaceTests {
         if case .counters(let counters) = $0.fact { counters.details["namespaces"] } else { nil }
       }
     }
+    // The books of a round come after its sightings.
     #expect(collector.wait { (namespaces($0).max() ?? 0) > 1 })
     end(backend)
     #expect(

@@ -73,6 +73,42 @@ import Testing
     }
   }
 
+  @Test func `a configuration that somebody is mending does not keep it from what it is told`()
+    throws
+  {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.mending")
+    defer { world.tearDown() }
+    try "http { upstream pair {".write(
+      toFile: world.configurationPath, atomically: false, encoding: .utf8)
+    let namespace = (world.nginxNamespacePath as NSString).lastPathComponent
+    let refused = try Program.run(
+      "/usr/sbin/ip", ["netns", "exec", namespace, Program.upclose, "attach", "--duration", "1s"])
+    #expect(refused.status == 2)
+    #expect(refused.err.contains(world.configurationPath))
+    #expect(refused.err.contains("--upstream"))
+    let session = try Session(
+      in: world,
+      [
+        "--error-log", world.errorLogPath, "--upstream", world.backends[0].endpoint.description,
+      ])
+    try session.waitUntilWatching()
+    let outcome = try session.end()
+    #expect(outcome.status == 0)
+    #expect(outcome.out.contains("cannot read the configuration of nginx \(world.nginxMasterPID)"))
+  }
+
+  @Test func `a second Ctrl-C does not cost what the session has learned`() throws {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.twice")
+    defer { world.tearDown() }
+    let session = try Session(in: world, [])
+    try session.waitUntilWatching()
+    session.interrupt()
+    usleep(100_000)
+    let outcome = try session.end()
+    #expect(outcome.status == 0)
+    #expect(outcome.out.contains("Books"))
+  }
+
   @Test func `without nginx it says where it looked`() throws {
     // A PID namespace of its own, with its own /proc, in which nothing else runs.
     let outcome = try Program.run(
@@ -87,7 +123,9 @@ import Testing
   @Test func `without root it names what it lacks and what still works`() throws {
     let scratch = try Scratch()
     let copy = scratch.path + "/upclose"
-    try FileManager.default.copyItem(atPath: Program.upclose, toPath: copy)
+    // By another program: a descriptor open for writing that some other test's child inherits would
+    // make the copy "busy".
+    _ = try Program.run("/bin/cp", [Program.upclose, copy])
     let outcome = try Program.run(
       "/usr/bin/setpriv",
       [
@@ -100,7 +138,96 @@ import Testing
     }
   }
 
+  @Test func `after a reload the new upstream is captured, and the old one is not`() throws {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.reload")
+    defer { world.tearDown() }
+    let session = try Session(in: world, ["--format", "json", "--probe-interval", "0"])
+    try session.waitUntilWatching()
+    let old = world.backends[0].endpoint
+    let new = Endpoint(address: old.address, port: 8099)
+    let text = try String(contentsOfFile: world.configurationPath, encoding: .utf8)
+    // Nothing listens there: each request is refused, by a packet that the old filter would not pass.
+    try text.replacingOccurrences(
+      of: "upstream only_a { server \(old);", with: "upstream only_a { server \(new);"
+    ).write(toFile: world.configurationPath, atomically: true, encoding: .utf8)
+    kill(world.nginxMasterPID, SIGHUP)
+    // Until nginx and then upclose have taken it, requests go to the old one, or their packets unseen.
+    try session.wait("a refusal on the new port is explained") {
+      _ = try? session.inNamespace([
+        "curl", "-s", "-o", "/dev/null", "-X", "POST", "http://\(world.frontend)/a/reload",
+      ])
+      usleep(200_000)
+      return session.lines.contains {
+        $0.contains("\(new)") && $0.contains("\"manner\":\"refused\"")
+      }
+    }
+    let outcome = try session.end()
+    let report = try JSONDecoder().decode(Report.self, from: Data(outcome.out.utf8))
+    let last = try #require(report.incidents.last)
+    #expect(last.upstream == new.description)
+    #expect(last.verdict.cause == "not-listening")
+  }
+
+  @Test(arguments: [true, false])
+  func `a network namespace is named by a file or by a process`(byFile: Bool) throws {
+    let world = try LabWorld.build(
+      backendExecutable: Program.backend, name: "upclose.test.netns")
+    defer { world.tearDown() }
+    let place = byFile ? world.nginxNamespacePath : "\(world.nginxMasterPID)"
+    let session = try Session(
+      in: world, isInside: false, ["--format", "json", "--netns", place])
+    try session.waitUntilWatching()
+    _ = try session.inNamespace([
+      "curl", "-s", "-o", "/dev/null", "-X", "POST", "http://\(world.frontend)/a/fault/close/netns",
+    ])
+    try session.waitForIncidents(1)
+    let outcome = try session.end()
+    let report = try JSONDecoder().decode(Report.self, from: Data(outcome.out.utf8))
+    #expect(report.incidents.map(\.verdict.cause) == ["closed-without-response"])
+    #expect(report.incidents.first?.close?.closer == "responder")
+  }
+
+  @Test(arguments: [
+    ("2147483647", "No such file"), ("/etc/passwd", "not a network namespace"),
+  ])
+  func `what is no namespace is named, with a way out`(place: String, reason: String) throws {
+    let outcome = try Program.upclose("attach", "--netns", place, "--duration", "1s")
+    #expect(outcome.status == 2)
+    #expect(outcome.err.contains(place))
+    #expect(outcome.err.contains(reason))
+    #expect(outcome.err.contains("ip netns list"))
+  }
+
+  @Test func `light capture says which verdicts it cannot give`() throws {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.light")
+    defer { world.tearDown() }
+    let session = try Session(in: world, ["--format", "json", "--capture", "light"])
+    try session.waitUntilWatching()
+    _ = try session.inNamespace([
+      "curl", "-s", "-o", "/dev/null", "-X", "POST", "http://\(world.frontend)/a/fault/close/light",
+    ])
+    try session.waitForIncidents(1)
+    let outcome = try session.end()
+    let report = try JSONDecoder().decode(Report.self, from: Data(outcome.out.utf8))
+    let close = try #require(report.incidents.first?.close)
+    #expect(close.closer == "responder")
+    #expect(close.manner == "fin")
+    #expect(close.phase == nil)
+    #expect(report.incidents.first?.verdict.cause == "unknown")
+    let spot = try #require(report.blindSpots.first { $0.id == "light-capture" })
+    #expect(spot.cost.contains("stale-keepalive"))
+  }
+
   private struct Report: Decodable {
+    var blindSpots: [BlindSpot]
+    enum CodingKeys: String, CodingKey {
+      case incidents, books
+      case blindSpots = "blind_spots"
+    }
+    struct BlindSpot: Decodable {
+      var id: String
+      var cost: String
+    }
     var incidents: [Incident]
     var books: Books
     struct Incident: Decodable {
@@ -113,7 +240,7 @@ import Testing
     struct Close: Decodable {
       var closer: String
       var manner: String?
-      var phase: String
+      var phase: String?
     }
     struct Books: Decodable {
       var errors: Int
@@ -129,14 +256,16 @@ private final class Session {
   private let namespace: String
   private let incidents: String
 
-  init(in world: LabWorld, _ options: [String]) throws {
+  /// - Parameter isInside: started in nginx's namespace, or in that of the test.
+  init(in world: LabWorld, isInside: Bool = true, _ options: [String]) throws {
     scratch = try Scratch()
     namespace = (world.nginxNamespacePath as NSString).lastPathComponent
     incidents = scratch.path + "/incidents.ndjson"
     for name in ["out", "err"] { _ = try scratch.write(name, "".utf8) }
-    process.executableURL = URL(fileURLWithPath: "/usr/sbin/ip")
-    process.arguments =
-      ["netns", "exec", namespace, Program.upclose, "attach", "--incidents", incidents] + options
+    let attach = [Program.upclose, "attach", "--incidents", incidents] + options
+    let command = isInside ? ["/usr/sbin/ip", "netns", "exec", namespace] + attach : attach
+    process.executableURL = URL(fileURLWithPath: command[0])
+    process.arguments = Array(command.dropFirst())
     process.standardOutput = FileHandle(forWritingAtPath: scratch.path + "/out")
     process.standardError = FileHandle(forWritingAtPath: scratch.path + "/err")
     process.standardInput = FileHandle.nullDevice
@@ -183,11 +312,15 @@ private final class Session {
   }
 
   func waitForIncidents(_ count: Int) throws {
-    try wait("\(count) incidents") {
-      let text = (try? String(contentsOfFile: incidents, encoding: .utf8)) ?? ""
-      return text.split(separator: "\n").count >= count
-    }
+    try wait("\(count) incidents") { lines.count >= count }
   }
+
+  /// The incidents so far, as NDJSON.
+  var lines: [Substring] {
+    ((try? String(contentsOfFile: incidents, encoding: .utf8)) ?? "").split(separator: "\n")
+  }
+
+  func interrupt() { process.interrupt() }
 
   /// As Ctrl-C does.
   func end() throws -> Program.Outcome {

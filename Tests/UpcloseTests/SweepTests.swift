@@ -11,29 +11,31 @@ import Testing
     var ts: String
     var target: String
     var outcome: String
-    var connect_time: Double?
+    var connectTime: Double?
     var reason: String?
     var tls: TLS?
     var http: HTTP?
     var keepalive: Keepalive?
 
     struct TLS: Decodable, Hashable {
-      var speaks_tls: Bool?
+      var speaksTls: Bool?
       var version: String?
     }
     struct HTTP: Decodable, Hashable {
       var status: Int?
-      var time_to_first_byte: Double?
+      var timeToFirstByte: Double?
     }
     struct Keepalive: Decodable, Hashable {
       var requests: Int?
-      var idle_timeout: Double?
+      var idleTimeout: Double?
     }
   }
 
   private func checks(_ outcome: Program.Outcome) throws -> [Check] {
-    try outcome.out.split(separator: "\n").map {
-      try JSONDecoder().decode(Check.self, from: Data($0.utf8))
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try outcome.out.split(separator: "\n").map {
+      try decoder.decode(Check.self, from: Data($0.utf8))
     }
   }
 
@@ -84,8 +86,9 @@ import Testing
       let (outcome, reason) = try #require(expected[check.target])
       #expect(check.outcome == outcome, "\(check)")
       #expect(check.reason?.hasPrefix(reason ?? "") ?? (reason == nil), "\(check)")
-      #expect((check.connect_time != nil) == ["open", "reset", "closed"].contains(outcome), "\(check)")
-      if let time = check.connect_time { #expect(time > 0 && time < 6) }
+      #expect(
+        (check.connectTime != nil) == ["open", "reset", "closed"].contains(outcome), "\(check)")
+      if let time = check.connectTime { #expect(time > 0 && time < 6) }
       #expect(Timestamp(iso8601: check.ts) != nil)
     }
   }
@@ -107,8 +110,8 @@ import Testing
       try world.sweep("\(backend):8443", "\(backend):8001", "--tls", "--format", "ndjson"))
     #expect(
       Dictionary(uniqueKeysWithValues: tls.map { ($0.target, $0.tls) }) == [
-        "\(backend):8443": Check.TLS(speaks_tls: true, version: "TLS 1.3"),
-        "\(backend):8001": Check.TLS(speaks_tls: false, version: nil),
+        "\(backend):8443": Check.TLS(speaksTls: true, version: "TLS 1.3"),
+        "\(backend):8001": Check.TLS(speaksTls: false, version: nil),
       ])
     #expect(tls.allSatisfy { $0.outcome == "open" })
 
@@ -116,17 +119,18 @@ import Testing
     #expect(good.status == 0)
     let http = try #require(try checks(good).first?.http)
     #expect(http.status == 200)
-    #expect((http.time_to_first_byte ?? 0) > 0)
+    #expect((http.timeToFirstByte ?? 0) > 0)
     let broken = try world.sweep("\(backend):8005", "--http", "/broken", "--format", "ndjson")
     #expect(broken.status == 1)
     #expect(try checks(broken).first?.http?.status == 503)
 
+    let started = Date()
     let kept = try world.sweep("\(backend):8005", "--expect-keepalive", "--format", "ndjson")
     #expect(kept.status == 0)
     let keepalive = try #require(try checks(kept).last?.keepalive)
     #expect(keepalive.requests == 100)
-    let idle = try #require(keepalive.idle_timeout)
-    #expect(abs(idle - 5) < 0.25)
+    let idle = try #require(keepalive.idleTimeout)
+    #expect(idle > 4.9 && idle < Date().timeIntervalSince(started))
   }
 
   @Test func `a backend that closes after 5 s without HTTP is measured, too`() throws {
@@ -139,11 +143,14 @@ import Testing
       while poll(&polled, 1, 5000) > 0, recv(accepted, &buffer, buffer.count, 0) > 0 {}
       close(accepted)
     }
+    let started = Date()
     let outcome = try world.sweep(
       "\(backend):8007", "--expect-keepalive", "--format", "ndjson", "--timeout", "1s")
     let keepalive = try #require(try checks(outcome).last?.keepalive)
     #expect(keepalive.requests == nil)
-    #expect(abs((keepalive.idle_timeout ?? 0) - 5) < 0.25)
+    let idle = try #require(keepalive.idleTimeout)
+    // A slow machine closes later, and notices later; never sooner.
+    #expect(idle > 4.9 && idle < Date().timeIntervalSince(started))
   }
 
   @Test func `an outage is told with its start and end`() throws {
@@ -167,7 +174,7 @@ import Testing
     #expect(changes.first?.hasSuffix("DOWN  \(backend):8001  connection refused") == true)
     #expect(changes.dropFirst().first?.contains("UP    \(backend):8001  after ") == true)
     #expect(lines.contains { $0.contains("down from ") && $0.contains("connection refused") })
-    #expect(lines.contains { $0.contains("1 flaps, 1 outages") })
+    #expect(lines.contains { $0.contains("1 flap, 1 outage") })
   }
 
   @Test func `every upstream server of a running nginx is swept`() throws {

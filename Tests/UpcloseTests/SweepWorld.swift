@@ -23,15 +23,16 @@ final class SweepWorld {
         ip -n \(client) link add wire type veth peer name wire netns \(server)
         for n in \(client) \(server); do
           ip -n $n link set lo up
-          ip netns exec $n sysctl -qw net.ipv6.conf.wire.accept_dad=0 \\
-            net.ipv6.conf.default.accept_dad=0
+          ip netns exec $n sh -c 'for i in wire default; do
+            echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done'
         done
         ip -n \(client) addr add 10.111.0.1/24 dev wire
         ip -n \(server) addr add \(Self.backend)/24 dev wire
         ip -n \(client) addr add fd11::1/64 dev wire nodad
         ip -n \(server) addr add fd11::2/64 dev wire nodad
         ip -n \(client) link set wire up; ip -n \(server) link set wire up
-        ip netns exec \(server) sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+        ip netns exec \(server) sh -c 'cd /proc/sys/net; echo 0 >ipv4/icmp_ratelimit
+          echo 1 >ipv4/ip_forward; echo 1 >ipv6/conf/all/forwarding'
         ip -n \(client) route add 10.112.0.0/16 via \(Self.backend)
         ip -n \(client) -6 route add fd12::/16 via fd11::2
         ip -n \(server) route add unreachable 10.112.1.0/24
@@ -171,7 +172,9 @@ final class SweepWorld {
     let path = try scratch.write("nginx.conf", configuration.utf8)
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/sbin/ip")
-    process.arguments = ["netns", "exec", server, "nginx", "-e", "\(directory)/error.log", "-c", path]
+    process.arguments = [
+      "netns", "exec", server, "nginx", "-e", "\(directory)/error.log", "-c", path,
+    ]
     process.standardError = FileHandle.nullDevice
     try process.run()
     nginx = process
@@ -197,7 +200,8 @@ final class SweepWorld {
   }
 
   /// A namespace belongs to a thread, a socket stays where it was made.
-  private func inNamespace(_ name: String, _ body: @escaping @Sendable () -> Int32) throws -> Int32 {
+  private func inNamespace(_ name: String, _ body: @escaping @Sendable () -> Int32) throws -> Int32
+  {
     final class Box: @unchecked Sendable { var value: Int32 = -1 }
     let (box, done) = (Box(), DispatchSemaphore(value: 0))
     let thread = Thread {

@@ -17,6 +17,9 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 
+// Not of Linux but of the processor: asks for a cache line that will soon be read.
+static inline void clinux_prefetch(const void *address) { __builtin_prefetch(address); }
+
 // Each returns 0 (or a descriptor), or -1 with errno set.
 
 // Privileges. Those that end in _self act on the calling thread only.

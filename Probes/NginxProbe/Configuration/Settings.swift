@@ -10,8 +10,18 @@ public struct NginxSettings: Hashable, Sendable {
   /// `proxy_pass` and its like whose target only a request decides, as
   /// `proxy_pass $backend (/etc/nginx/nginx.conf:40)`.
   public var undecidedTargets: [String] = []
+  /// Which group each `proxy_pass` or its like leads to; several where a variable decides.
+  public var passes: [PassTarget] = []
 
   public init() {}
+}
+
+/// Where a `proxy_pass` or its like leads.
+public struct PassTarget: Hashable, Sendable {
+  /// Of the directive, as `/etc/nginx/nginx.conf:40`.
+  public var location: String
+  /// The place of its group in `NginxSettings.upstreams`.
+  public var group: Int
 }
 
 /// An `error_log` or `access_log`.
@@ -21,6 +31,8 @@ public struct LogSetting: Hashable, Sendable {
   public var level: LogLevel
   /// As `/etc/nginx/nginx.conf:4`; nil for the one that is compiled in.
   public var location: String?
+  /// Of an access log of `http`: the name of its `log_format`.
+  public var format: String?
 
   public enum Target: Hashable, Sendable {
     /// An absolute path.

@@ -45,6 +45,7 @@ struct SettingsReader {
       }
     }
     addDefaultAccessLog(main)
+    settings.fillRetryRules(main)
   }
 
   enum Module: String {
@@ -76,7 +77,7 @@ struct SettingsReader {
 
   // MARK: Logs
 
-  private mutating func readLogs(_ directives: [Directive]) {
+  private mutating func readLogs(_ directives: [Directive], _ module: Module? = nil) {
     for directive in directives {
       switch directive.name {
       case "error_log":
@@ -88,10 +89,16 @@ struct SettingsReader {
           to: \.errorLogs)
       case "access_log":
         guard let path = directive.arguments.first, path != "off" else { continue }
-        add(
-          LogSetting(path, prefix: prefix, level: .info, location: directive.location),
-          to: \.accessLogs)
-      default: readLogs(directive.block ?? [])
+        var log = LogSetting(path, prefix: prefix, level: .info, location: directive.location)
+        // Those of sessions have formats of their own.
+        if module == .http {
+          log.format =
+            directive.arguments.dropFirst().first { !$0.contains("=") && $0 != "gzip" }
+            ?? "combined"
+        }
+        add(log, to: \.accessLogs)
+      default:
+        readLogs(directive.block ?? [], Module(rawValue: directive.name) ?? module)
       }
     }
   }
@@ -112,9 +119,9 @@ struct SettingsReader {
   private mutating func addDefaultAccessLog(_ main: [Directive]) {
     let http = main.filter { $0.name == "http" }.flatMap { $0.block ?? [] }
     guard !http.isEmpty, !http.contains(where: { $0.name == "access_log" }) else { return }
-    add(
-      LogSetting(build.accessLogPath, prefix: prefix, level: .info, location: nil),
-      to: \.accessLogs)
+    var log = LogSetting(build.accessLogPath, prefix: prefix, level: .info, location: nil)
+    log.format = "combined"
+    add(log, to: \.accessLogs)
   }
 
   // MARK: Upstreams
@@ -215,16 +222,28 @@ struct SettingsReader {
       return
     }
     guard let address = UpstreamAddress(authority.text) else { return }
-    if case .host(let name, _) = address, explicit.contains(key(name, module)) { return }
+    if case .host(let name, _) = address, explicit.contains(key(name, module)) {
+      let lowered = name.lowercased()
+      note(directive) { $0.isExplicit && $0.name.lowercased() == lowered }
+      return
+    }
     let peers = address.peers(defaultPort: authority.defaultPort, lookup)
     let written = String(escapingControlsIn: authority.text.utf8)
     guard implicit.insert("\(key(written, module)) \(authority.defaultPort ?? 0)").inserted else {
+      note(directive) { !$0.isExplicit && $0.servers.first?.name == written }
       return
     }
     settings.upstreams.append(
       UpstreamGroup(
         name: address.groupName, isExplicit: false,
         servers: [UpstreamServer(name: written, peers: peers)], location: directive.location))
+    note(directive) { !$0.isExplicit && $0.servers.first?.name == written }
+  }
+
+  private mutating func note(_ pass: Directive, leadsTo isIt: (UpstreamGroup) -> Bool) {
+    guard let group = settings.upstreams.firstIndex(where: isIt) else { return }
+    let target = PassTarget(location: pass.location, group: group)
+    if !settings.passes.contains(target) { settings.passes.append(target) }
   }
 
   /// The target with its first variable replaced by everything that it is set to; nil when that is

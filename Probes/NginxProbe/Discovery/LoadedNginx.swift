@@ -12,6 +12,12 @@ public struct LoadedNginx: Hashable, Sendable {
   public var files: [String]
   /// The running nginx; nil when there are only files.
   public var found: FoundNginx?
+  /// The configuration itself, with every include in place.
+  public var directives: [Directive]
+  /// What is known of the program; its version is nil where only files are.
+  public var build: NginxBuild
+  /// The access logs of `http` that can be followed.
+  public var accessLogs: [LogSource] = []
 }
 
 extension FoundNginx {
@@ -36,15 +42,18 @@ extension FoundNginx {
     let options = arguments.directives.flatMap { try? NginxConfiguration.directives(ofOption: $0) }
     reader.read(configuration.directives, options: options ?? [], errorLog: arguments.errorLog)
     let table = ProcessTable(root: proc)
-    let logs = LogFinder(nginx: self, table: table).find(reader.settings)
+    let logs = LogFinder(nginx: self, table: table).find(
+      reader.settings, AccessLogFormats(configuration.directives))
     let instance = NginxInstance(
       master: master, workers: workers, version: build.version?.description,
-      configurationPath: configurationPath, errorLogs: logs.error, accessLogs: logs.access,
+      configurationPath: configurationPath, errorLogs: logs.error,
+      accessLogs: logs.access.map(\.path),
       upstreams: reader.settings.upstreams)
     spots += logs.blindSpots + reader.settings.blindSpots + blindSpots(configuration, table)
     return LoadedNginx(
       instance: instance, settings: reader.settings, blindSpots: spots, files: configuration.files,
-      found: self)
+      found: self, directives: (options ?? []) + configuration.directives, build: build,
+      accessLogs: logs.access)
   }
 
   /// The configuration as `-T` prints it; nil when the program must not be run: in another namespace
@@ -127,6 +136,8 @@ extension LoadedNginx {
     reader.read(configuration.directives)
     settings = reader.settings
     files = configuration.files
+    directives = configuration.directives
+    self.build = build
     blindSpots = reader.settings.blindSpots
     if version == nil {
       blindSpots.append(

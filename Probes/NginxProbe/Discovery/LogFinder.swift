@@ -9,11 +9,11 @@ struct LogFinder {
 
   struct Found {
     var error: [String] = []
-    var access: [String] = []
+    var access: [LogSource] = []
     var blindSpots: [BlindSpot] = []
   }
 
-  func find(_ settings: NginxSettings) -> Found {
+  func find(_ settings: NginxSettings, _ formats: AccessLogFormats) -> Found {
     var found = Found()
     var unreadable: [String] = []
     for log in settings.errorLogs {
@@ -24,10 +24,13 @@ struct LogFinder {
       }
     }
     for log in settings.accessLogs {
-      if case .success(let path) = path(of: log.target), !found.access.contains(path) {
-        found.access.append(path)
-      }
+      guard case .success(let path) = path(of: log.target),
+        let format = log.format.flatMap({ formats[$0] }),
+        !found.access.contains(where: { $0.path == path })
+      else { continue }
+      found.access.append(LogSource(path: path, format: format))
     }
+    found.blindSpots += Self.requestSpots(found.access)
     if let first = unreadable.first {
       let more = unreadable.count > 1 ? " and \(unreadable.count - 1) more" : ""
       found.blindSpots.append(
@@ -39,6 +42,21 @@ struct LogFinder {
     }
     if let spot = hidden(settings.errorLogs) { found.blindSpots.append(spot) }
     return found
+  }
+
+  /// What the formats of the access logs hide.
+  private static func requestSpots(_ logs: [LogSource]) -> [BlindSpot] {
+    guard let first = logs.first?.format else {
+      return [
+        BlindSpot(
+          id: "access-log", what: "nginx writes no access log that can be followed",
+          cost: "what clients got, retries and response times are not seen",
+          remedy: "add the log_format that `upclose doctor` prints")
+      ]
+    }
+    // The best of them counts: a request is written to all.
+    let spots = logs.map { $0.format?.blindSpot }
+    return spots.contains(nil) ? [] : [first.blindSpot].compactMap { $0 }
   }
 
   private struct Problem: Error {

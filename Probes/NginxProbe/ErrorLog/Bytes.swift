@@ -3,12 +3,14 @@ import Glibc
 
 // Log lines are looked at as bytes: a String is made only of what is kept.
 extension Span where Element == UInt8 {
-  /// Whether these bytes stand at `offset`.
+  /// Whether these bytes stand at `offset`. Inlined, so that a short text is compared as a number.
+  @inline(__always)
   func has(_ text: StaticString, at offset: Int) -> Bool {
     let length = text.utf8CodeUnitCount
     guard offset >= 0, offset <= count - length else { return false }
     return withUnsafeBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return length == 0 }
+      if length > 0, base[offset] != text.utf8Start.pointee { return false }
       return memcmp(base + offset, text.utf8Start, length) == 0
     }
   }

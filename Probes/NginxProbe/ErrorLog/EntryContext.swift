@@ -89,7 +89,11 @@ struct EntryContext {
     client = start..<name
     var position = name + 10
     let serverStart = position
-    while position < end, Self.field(bytes, at: position) == nil { position += 1 }
+    while position < end {
+      position = bytes.first(UInt8(ascii: ","), in: position..<end) ?? end
+      if position == end || Self.field(bytes, at: position) != nil { break }
+      position += 1
+    }
     server = serverStart..<position
     while let next = Self.field(bytes, at: position) {
       let value = position + next.length

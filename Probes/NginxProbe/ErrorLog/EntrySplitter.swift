@@ -26,8 +26,16 @@ struct EntrySplitter {
   /// The rest of an overlong line is being skipped.
   private var isSkipping = false
 
-  /// - Parameter offset: where in the file the first byte will be from.
-  init(offset: UInt64 = 0) { bufferOffset = offset }
+  /// Every physical line is an entry of its own, as in an access log.
+  let isPlain: Bool
+
+  /// - Parameters:
+  ///   - offset: where in the file the first byte will be from.
+  ///   - isPlain: for an access log.
+  init(offset: UInt64 = 0, isPlain: Bool = false) {
+    bufferOffset = offset
+    self.isPlain = isPlain
+  }
 
   /// Where in the file the next byte is to come from.
   var nextOffset: UInt64 { bufferOffset + UInt64(buffer.count) }
@@ -96,6 +104,12 @@ struct EntrySplitter {
   private mutating func consider(
     _ range: Range<Int>, _ body: (Span<UInt8>, UInt64) -> Void
   ) {
+    if isPlain {
+      if !range.isEmpty {
+        body(buffer.span.extracting(range), bufferOffset + UInt64(range.lowerBound))
+      }
+      return
+    }
     let starts = EntryHeader.startsEntry(buffer.span.extracting(range))
     guard let start = entry else {
       if starts { entry = range.lowerBound } else { strayLines += 1 }

@@ -14,11 +14,13 @@ public final class ErrorLogFile {
 
   public let path: String
   private let options: LogOptions
-  private var descriptor: Int32
-  private let ownsDescriptor: Bool
+  private let input: LogInput
   private var parser: ErrorLogParser
   private var splitter: EntrySplitter
   private var counts = LogCounts()
+  private var counting: LogCensus?
+  /// What a container's runtime or the journal put before each line; known once something was read.
+  private var prefix: LinePrefix?
   private var ready: [Observation] = []
   private var position = 0
   private var chunk = [UInt8](repeating: 0, count: 128 << 10)
@@ -40,19 +42,8 @@ public final class ErrorLogFile {
     splitter = EntrySplitter(offset: offset)
     start = offset
     lastEntry = offset
-    ownsDescriptor = path != "-"
-    descriptor = ownsDescriptor ? open(path, O_RDONLY | O_CLOEXEC) : 0
-    guard descriptor >= 0 else {
-      throw ProbeError(doing: "open \(path)", reason: errorText(errno))
-    }
-    if offset > 0, lseek(descriptor, off_t(clamping: offset), SEEK_SET) < 0 {
-      let reason = errorText(errno)
-      if ownsDescriptor { close(descriptor) }
-      throw ProbeError(doing: "read \(path) from byte \(offset)", reason: reason)
-    }
+    input = try LogInput(path, from: offset)
   }
-
-  deinit { if ownsDescriptor { close(descriptor) } }
 
   /// What was read so far.
   public var counters: Counters {
@@ -80,22 +71,35 @@ public final class ErrorLogFile {
     return ready[position]
   }
 
+  /// Reads all that is left and counts it, by message, worker and upstream; no line is kept.
+  /// - Throws: as `next`.
+  public func census() throws -> ErrorLogCensus {
+    counting = LogCensus()
+    defer { counting = nil }
+    while !isAtEnd { try readChunk() }
+    return counting?.result ?? ErrorLogCensus()
+  }
+
   private func readChunk() throws {
     let offset = splitter.nextOffset
-    let count = read(descriptor, &chunk, chunk.count)
-    if count < 0 {
-      if errno == EINTR { return }
-      throw ProbeError(doing: "read \(path) at byte \(offset)", reason: errorText(errno))
-    }
+    let count = try chunk.withUnsafeMutableBytes { try input.read(into: $0, at: offset) }
     if firstBytes.count < 8 { firstBytes += chunk[..<min(count, 8 - firstBytes.count)] }
     if count == 0 {
       isAtEnd = true
+      let rest = prefix?.finish() ?? []
+      rest.withUnsafeBytes { splitter.take($0, take) }
       splitter.finish(take)
       if counts.lines == 0, offset > start { throw notALog(upTo: offset) }
       return
     }
-    chunk.withUnsafeBytes { bytes in
-      splitter.take(UnsafeRawBufferPointer(rebasing: bytes[..<count]), take)
+    if prefix == nil { prefix = LinePrefix(firstBlock: chunk[..<count]) }
+    if prefix?.isNone ?? true {
+      chunk.withUnsafeBytes { bytes in
+        splitter.take(UnsafeRawBufferPointer(rebasing: bytes[..<count]), take)
+      }
+    } else {
+      let bare = prefix?.strip(chunk[..<count]) ?? []
+      bare.withUnsafeBytes { splitter.take($0, take) }
     }
     if splitter.nextOffset > lastEntry, splitter.nextOffset - lastEntry > Self.patience {
       // What was read is handed out first; the next read finds the same again.
@@ -104,6 +108,7 @@ public final class ErrorLogFile {
   }
 
   private func take(_ entry: Span<UInt8>, _ offset: UInt64) {
+    if counting != nil { return count(entry, offset) }
     switch parser.parse(entry, path: path, offset: offset) {
     case .line(let line):
       counts.lines += 1
@@ -120,15 +125,20 @@ public final class ErrorLogFile {
     lastEntry = offset + UInt64(entry.count)
   }
 
+  private func count(_ entry: Span<UInt8>, _ offset: UInt64) {
+    guard let scanned = ScannedEntry(entry) else {
+      counts.notParsed += 1
+      return
+    }
+    counts.lines += 1
+    counting?.count(scanned, entry)
+    lastEntry = offset + UInt64(entry.count)
+  }
+
   private func notALog(upTo end: UInt64) -> ProbeError {
     let hex = firstBytes.map { byte in
       (byte < 16 ? "0" : "") + String(byte, radix: 16)
     }.joined(separator: " ")
-    if firstBytes.starts(with: [0x1f, 0x8b]) {
-      return ProbeError(
-        doing: "read \(path)", reason: "it is compressed (byte \(start) on: \(hex))",
-        remedy: "give its text: `zcat \(path) | upclose replay --error-log -`")
-    }
     if counts.lines == 0 {
       return ProbeError(
         doing: "read \(path)",

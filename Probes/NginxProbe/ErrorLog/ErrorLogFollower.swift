@@ -4,7 +4,20 @@ import Glibc
 import LinuxHost
 import Synchronization
 
-/// Follows error logs as they are written.
+/// A log to follow.
+public struct LogSource: Hashable, Sendable {
+  /// Absolute, as this process can open it.
+  public var path: String
+  /// Of an access log; nil for an error log.
+  public var format: AccessLogFormat?
+
+  public init(path: String, format: AccessLogFormat? = nil) {
+    self.path = path
+    self.format = format
+  }
+}
+
+/// Follows error logs, and access logs beside them, as they are written.
 ///
 /// It starts at their ends. Lines come in the order of their log, none twice and none left out,
 /// through rotation by rename and create, by `copytruncate` (whose own loss between copy and cut
@@ -12,15 +25,17 @@ import Synchronization
 public final class ErrorLogFollower: Probe {
   public let name = "errors"
   private let options: LogOptions
-  private let paths: Mutex<[String]>
+  private let sources: Mutex<[LogSource]>
   private let inotify = Mutex<Int32>(-1)
   private let opened = Mutex<Opened?>(nil)
   private let thread = Mutex<ProbeThread?>(nil)
 
-  /// - Parameter paths: absolute paths; each is followed by its name.
-  public init(_ paths: [String], options: LogOptions) {
+  /// - Parameters:
+  ///   - paths: absolute paths of error logs; each is followed by its name.
+  ///   - accessLogs: followed beside them.
+  public init(_ paths: [String], accessLogs: [LogSource] = [], options: LogOptions) {
     self.options = options
-    self.paths = Mutex(paths)
+    sources = Mutex(paths.map { LogSource(path: $0) } + accessLogs)
   }
 
   deinit { stop() }
@@ -36,11 +51,12 @@ public final class ErrorLogFollower: Probe {
         remedy: "raise fs.inotify.max_user_instances")
     }
     inotify.withLock { $0 = descriptor }
-    let wanted = paths.withLock { $0 }
+    let wanted = sources.withLock { $0 }
     let reader = LogReader(options: options, inotify: descriptor)
-    for path in wanted { reader.follow(path, fromEnd: true) }
-    let problems = reader.logs.compactMap { $0.problem }.filter { !$0.isWaitedFor }
-    if let problem = problems.first, problems.count == wanted.count { throw problem }
+    for source in wanted { reader.follow(source, fromEnd: true) }
+    let errorLogs = reader.logs.filter { $0.access == nil }
+    let problems = errorLogs.compactMap { $0.problem }.filter { !$0.isWaitedFor }
+    if let problem = problems.first, problems.count == errorLogs.count { throw problem }
     opened.withLock { $0 = Opened(reader: reader) }
   }
 
@@ -49,16 +65,19 @@ public final class ErrorLogFollower: Probe {
       throw ProbeError(doing: "follow the error log", reason: "it was not opened")
     }
     let thread = try ProbeThread.start("upclose-errors") { [weak self] thread in
-      opened.reader.run(thread, sink) { self?.paths.withLock { $0 } ?? [] }
+      opened.reader.run(thread, sink) { self?.sources.withLock { $0 } ?? [] }
     }
     self.thread.withLock { $0 = thread }
   }
 
   /// Follows these too, from now on: from their ends, for logs that exist; at once, or within a
   /// second.
-  public func follow(_ more: [String]) {
-    paths.withLock { paths in
-      for path in more where !paths.contains(path) { paths.append(path) }
+  public func follow(_ more: [String], accessLogs: [LogSource] = []) {
+    let more = more.map { LogSource(path: $0) } + accessLogs
+    sources.withLock { sources in
+      for log in more where !sources.contains(where: { $0.path == log.path }) {
+        sources.append(log)
+      }
     }
   }
 

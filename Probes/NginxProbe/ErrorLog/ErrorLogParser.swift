@@ -12,7 +12,10 @@ public struct ErrorLogParser {
   public var keepsQueryStrings: Bool
   /// The least urgent level that is kept.
   public var threshold: LogLevel
+  /// Whether what is no upstream failure is skipped.
+  public var onlyUpstreamFailures = false
   private var clock: LogClock
+  private var texts = TextCache()
 
   /// - Parameters:
   ///   - zone: whose local time the log is written in.
@@ -45,21 +48,23 @@ public struct ErrorLogParser {
   ) -> Outcome {
     guard let level = EntryHeader.level(bytes) else { return .malformed }
     if level > threshold { return CivilTime(bytes) == nil ? .malformed : .skipped }
-    guard let header = EntryHeader(bytes) else { return .malformed }
-    let known = recognize(bytes, at: header.end)
-    var context = EntryContext(bytes, message: header.end, fixedEnd: known?.end)
-    let errno = known?.text == .nameResolution ? nil : Self.takeErrno(bytes, &context.message)
-    var kind = NginxMessage.other
-    if let known, !context.isForged(bytes) {
-      kind = NginxMessage(known.text, Self.traits(bytes, header, context, errno))
-    }
+    guard let entry = ScannedEntry(bytes) else { return .malformed }
+    if onlyUpstreamFailures, !entry.kind.isUpstreamFailure { return .skipped }
+    return .line(line(entry, bytes, path: path, offset: offset, arrival: arrival))
+  }
+
+  private mutating func line(
+    _ entry: ScannedEntry, _ bytes: Span<UInt8>, path: String, offset: UInt64, arrival: Timestamp?
+  ) -> NginxLine {
     var line = NginxLine(
-      message: kind, text: bytes.text(context.message), level: header.level.name,
-      stamped: clock.moment(header.time, arrival: arrival), worker: header.pid,
-      connection: header.connection, errno: errno,
-      isTruncated: context.isCut || bytes.count >= Self.longestEntry, path: path, offset: offset)
-    fill(&line, bytes, context)
-    return .line(line)
+      message: entry.kind, text: texts.text(bytes, entry.context.message),
+      level: entry.header.level.name,
+      stamped: clock.moment(entry.header.time, arrival: arrival), worker: entry.header.pid,
+      connection: entry.header.connection, errno: entry.errno,
+      isTruncated: entry.context.isCut || bytes.count >= Self.longestEntry, path: path,
+      offset: offset)
+    fill(&line, bytes, entry.context)
+    return line
   }
 
   /// The same for bytes in an array.
@@ -69,44 +74,25 @@ public struct ErrorLogParser {
     parse(bytes.span, path: path, offset: offset, arrival: arrival)
   }
 
-  private func fill(_ line: inout NginxLine, _ bytes: Span<UInt8>, _ context: EntryContext) {
-    line.action = context.action.map { bytes.text($0) }
-    line.client = context.client.map { bytes.text($0) }
-    line.server = context.server.map { bytes.text($0) }
-    line.host = context.host.map { bytes.text($0) }
-    line.subrequest = context.subrequest.map { withoutQuery(bytes, $0) }
-    line.request = context.request.map { withoutQuery(bytes, $0) }
+  private mutating func text(_ bytes: Span<UInt8>, _ range: Range<Int>?) -> String? {
+    range.map { texts.text(bytes, $0) }
+  }
+
+  private mutating func fill(_ line: inout NginxLine, _ bytes: Span<UInt8>, _ context: EntryContext)
+  {
+    line.action = text(bytes, context.action)
+    line.client = text(bytes, context.client)
+    line.server = text(bytes, context.server)
+    line.host = text(bytes, context.host)
+    if let range = context.subrequest { line.subrequest = withoutQuery(bytes, range) }
+    if let range = context.request { line.request = withoutQuery(bytes, range) }
     guard let range = context.upstream else { return }
     let value = UpstreamValue(
       bytes, range, requestURI: context.request.flatMap { Self.requestURI(bytes, $0) },
       isCut: range.upperBound == bytes.count)
-    line.scheme = value.scheme.map { bytes.text($0) }
+    line.scheme = text(bytes, value.scheme)
     line.upstream = value.peer
-    line.upstreamURI = value.uri.map { withoutQuery(bytes, $0) }
-  }
-
-  private static func traits(
-    _ bytes: Span<UInt8>, _ header: EntryHeader, _ context: EntryContext, _ errno: Int32?
-  ) -> LineTraits {
-    let isSendingToClient = context.action.map { bytes.has("sending to client", at: $0.lowerBound) }
-    return LineTraits(
-      level: header.level, phase: ActionPhase(bytes, context.action),
-      isSendingToClient: isSendingToClient ?? false, hasErrno: errno != nil,
-      hasClient: context.client != nil, hasUpstream: context.upstream != nil,
-      isStream: context.isStream)
-  }
-
-  /// Takes ` (ERRNO: TEXT)` off the end of a message.
-  private static func takeErrno(_ bytes: Span<UInt8>, _ message: inout Range<Int>) -> Int32? {
-    guard let last = message.last, bytes[last] == UInt8(ascii: ")"),
-      let open = bytes.last(" (", in: message)
-    else { return nil }
-    var position = open + 2
-    guard let number = bytes.number(at: &position), bytes.has(": ", at: position),
-      let errno = Int32(exactly: number)
-    else { return nil }
-    message = message.lowerBound..<open
-    return errno
+    if let range = value.uri { line.upstreamURI = withoutQuery(bytes, range) }
   }
 
   /// The URI of a request line, with its query string.
@@ -117,13 +103,13 @@ public struct ErrorLogParser {
   }
 
   /// A request line, or a URI, without what is between `?` and the version.
-  private func withoutQuery(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String {
+  private mutating func withoutQuery(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String {
     guard !keepsQueryStrings, let mark = bytes.first(UInt8(ascii: "?"), in: range) else {
-      return bytes.text(range)
+      return texts.text(bytes, range)
     }
     guard let version = bytes.last(" HTTP/", in: mark..<range.upperBound) else {
-      return bytes.text(range.lowerBound..<mark)
+      return texts.text(bytes, range.lowerBound..<mark)
     }
-    return bytes.text(range.lowerBound..<mark) + bytes.text(version..<range.upperBound)
+    return texts.text(bytes, range.lowerBound..<mark, version..<range.upperBound)
   }
 }

@@ -30,9 +30,15 @@ final class FollowedLog {
   /// When the path last led nowhere, or to a file that was moved away.
   private var missingSince: Timestamp?
 
-  /// - Parameter fromEnd: whether what the file holds already is left out.
-  init(_ path: String, inotify: Int32, fromEnd: Bool) {
+  /// Reads its lines when it is an access log; nil: an error log.
+  var access: AccessLogParser?
+
+  /// - Parameters:
+  ///   - fromEnd: whether what the file holds already is left out.
+  ///   - access: reads its lines, for an access log.
+  init(_ path: String, inotify: Int32, fromEnd: Bool, access: AccessLogParser? = nil) {
     self.path = path
+    self.access = access
     self.inotify = inotify
     let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
     directoryPath = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
@@ -60,33 +66,47 @@ final class FollowedLog {
     forgottenStrays + (current?.strayLines ?? 0) + retired.reduce(0) { $0 + $1.strayLines }
   }
 
+  /// How long the file is that is written now.
+  var currentSize: UInt64? { current?.size }
+
   /// Reads what is new, in the order in which it was written.
-  /// - Parameter body: gets each entry, its offset, when it was read, and when the file it is from
+  /// - Parameters:
+  ///   - end: of the file as it was a moment ago; what was written since is left for the next time.
+  ///   - body: gets each entry, its offset, when it was read, and when the file it is from
   ///   was last read to its end (nil: never, so it may be old).
-  func service(_ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void) {
-    for log in retired { read(log, body) }
+  func service(
+    upTo end: UInt64? = nil, _ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void
+  ) {
     // A file may be replaced again while its predecessor is being read.
     for _ in 0..<Self.mostRetired {
-      if let current { read(current, body) }
+      // A worker goes from the old file to the new one: what stands in the new by now comes after all
+      // that the same worker wrote to the old, so the old is read between the look and the reading.
+      let seen = retired.isEmpty ? end : current?.size
+      for log in retired { read(log, body) }
+      if let current { read(current, upTo: seen, body) }
       guard leadsElsewhere() else { break }
       let before = current?.identity
       if let old = current {
         retired.append(old)
-        // What was written between the last read and the appearance of the new file.
-        read(old, body)
         rotations += 1
       }
       current = nil
       openCurrent(fromEnd: false)
-      if current == nil || current?.identity == before { break }
+      if current == nil || current?.identity == before {
+        for log in retired { read(log, body) }
+        break
+      }
     }
     forgetRetired()
   }
 
-  private func read(_ log: OpenLog, _ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void) {
+  private func read(
+    _ log: OpenLog, upTo end: UInt64? = nil,
+    _ body: (Span<UInt8>, UInt64, Timestamp, Timestamp?) -> Void
+  ) {
     let lastEmpty = log.lastEmpty
     do {
-      if try log.readToEnd({ body($0, $1, $2, lastEmpty) }) { rotations += 1 }
+      if try log.readToEnd(upTo: end, { body($0, $1, $2, lastEmpty) }) { rotations += 1 }
       if log === current { problem = nil }
     } catch {
       problem = ProbeError(
@@ -165,7 +185,8 @@ final class FollowedLog {
       return
     }
     current = OpenLog(
-      descriptor: opened, identity: FileIdentity(status), inotify: inotify, fromEnd: fromEnd)
+      descriptor: opened, identity: FileIdentity(status), inotify: inotify, fromEnd: fromEnd,
+      isPlain: access != nil)
     problem = nil
     missingSince = nil
   }

@@ -11,6 +11,9 @@ public struct LogOptions: Sendable {
   public var keepsQueryStrings: Bool
   /// The least urgent level that becomes an observation; `debug` lines are only counted by default.
   public var threshold: LogLevel
+  /// Whether what is no upstream failure is counted, and not taken apart: a long log is read at the
+  /// speed of its bytes.
+  public var onlyUpstreamFailures = false
 
   public init(
     host: String? = nil, zone: LogZone = .host, keepsQueryStrings: Bool = false,
@@ -23,7 +26,10 @@ public struct LogOptions: Sendable {
   }
 
   var parser: ErrorLogParser {
-    ErrorLogParser(zone: zone, keepsQueryStrings: keepsQueryStrings, threshold: threshold)
+    var parser = ErrorLogParser(
+      zone: zone, keepsQueryStrings: keepsQueryStrings, threshold: threshold)
+    parser.onlyUpstreamFailures = onlyUpstreamFailures
+    return parser
   }
 }
 

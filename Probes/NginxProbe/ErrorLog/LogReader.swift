@@ -18,6 +18,9 @@ final class LogReader {
   private var parser: ErrorLogParser
   private var filter = DuplicateFilter()
   private var counts = LogCounts()
+  private var requests = AccessLogCounts()
+  /// Client connections that had errors, the oldest first.
+  private var recentErrors: [UInt64] = []
   /// What was wrong with a log at the last tick, by its path, and what was told.
   private var troubled: [String: ProbeError] = [:]
   private var told: Set<ProbeError> = []
@@ -28,13 +31,22 @@ final class LogReader {
     parser = options.parser
   }
 
-  func follow(_ path: String, fromEnd: Bool) {
-    logs.append(FollowedLog(path, inotify: inotify, fromEnd: fromEnd))
+  func follow(_ log: LogSource, fromEnd: Bool) {
+    var access: AccessLogParser?
+    if let format = log.format {
+      // A format that cannot be read back is a blind spot of the configuration.
+      guard
+        let parser = try? AccessLogParser(
+          format, zone: options.zone, keepsQueryStrings: options.keepsQueryStrings)
+      else { return }
+      access = parser
+    }
+    logs.append(FollowedLog(log.path, inotify: inotify, fromEnd: fromEnd, access: access))
   }
 
   /// Reads until the thread is to end.
-  /// - Parameter paths: the logs to follow by now.
-  func run(_ thread: ProbeThread, _ sink: ObservationSink, paths: () -> [String]) {
+  /// - Parameter sources: the logs to follow by now.
+  func run(_ thread: ProbeThread, _ sink: ObservationSink, sources: () -> [LogSource]) {
     tellProblems(sink, atOnce: true)
     var nextTick = currentTime() + Self.tick
     // What was written between opening and now.
@@ -50,22 +62,30 @@ final class LogReader {
       service(isTick || isWaiting || news == nil ? nil : news, sink)
       if isTick {
         nextTick = currentTime() + Self.tick
-        for path in paths() where !logs.contains(where: { $0.path == path }) {
-          follow(path, fromEnd: true)
+        for source in sources() where !logs.contains(where: { $0.path == source.path }) {
+          follow(source, fromEnd: true)
         }
         tellProblems(sink, atOnce: false)
-        sink(counters())
+        tellBooks(sink)
       }
     }
     service(nil, sink)
-    sink(counters())
+    tellBooks(sink)
   }
 
   /// Reads what is new in the logs that have these watches; in all, when nil.
   private func service(_ watches: Set<Int32>?, _ sink: ObservationSink) {
-    for (index, log) in logs.enumerated() {
+    // nginx writes an error before the request's line in the access log: what stands there by now has
+    // its errors in the error logs, which are read first.
+    let sizes = logs.map { $0.access == nil ? nil : $0.currentSize }
+    let order =
+      logs.indices.filter { logs[$0].access == nil }
+      + logs.indices.filter { logs[$0].access != nil }
+    for index in order {
+      let log = logs[index]
       if let watches, watches.isDisjoint(with: log.watches) { continue }
-      log.service { entry, offset, arrival, lastEmpty in
+      log.service(upTo: sizes[index]) { entry, offset, arrival, lastEmpty in
+        if log.access != nil { return take(entry, log, offset, arrival, sink) }
         if logs.count > 1, !filter.isNew(entry, log: index, at: arrival) {
           counts.duplicates += 1
           return
@@ -76,12 +96,27 @@ final class LogReader {
   }
 
   private func take(
+    _ entry: Span<UInt8>, _ log: FollowedLog, _ offset: UInt64, _ arrival: Timestamp,
+    _ sink: ObservationSink
+  ) {
+    requests.lines += 1
+    switch log.access?.parse(entry, path: log.path, offset: offset, arrival: arrival) {
+    case .request(let request, let time):
+      requests.reported += 1
+      sink(Observation(host: options.host, time: time, fact: .nginxRequest(request)))
+    case .malformed: requests.notParsed += 1
+    case .ordinary, nil: break
+    }
+  }
+
+  private func take(
     _ entry: Span<UInt8>, _ path: String, _ offset: UInt64, _ arrival: Timestamp,
     _ lastEmpty: Timestamp?, _ sink: ObservationSink
   ) {
     switch parser.parse(entry, path: path, offset: offset, arrival: arrival) {
     case .line(var line):
       counts.lines += 1
+      if line.message.isUpstreamFailure, let connection = line.connection { watch(connection) }
       let time = Self.estimate(&line, arrival: arrival, lastEmpty: lastEmpty)
       sink(Observation(host: options.host, time: time, fact: .nginxLine(line)))
     case .skipped:
@@ -90,6 +125,17 @@ final class LogReader {
     case .malformed:
       counts.notParsed += 1
     }
+  }
+
+  /// Lets the access logs' lines of a connection that had an error be told in any case.
+  private func watch(_ connection: UInt64) {
+    guard logs.contains(where: { $0.access != nil }) else { return }
+    if recentErrors.count >= 4096 {
+      let old = recentErrors.removeFirst()
+      for log in logs { log.access?.watchedConnections.remove(old) }
+    }
+    recentErrors.append(connection)
+    for log in logs { log.access?.watchedConnections.insert(connection) }
   }
 
   /// When a line was written.
@@ -153,9 +199,21 @@ final class LogReader {
         continue
       }
       if atOnce || troubled[log.path] == problem, told.insert(problem).inserted {
-        sink(blindSpot(problem))
+        sink(blindSpot(problem, isAccess: log.access != nil))
       }
       troubled[log.path] = problem
+    }
+  }
+
+  private func tellBooks(_ sink: ObservationSink) {
+    sink(counters())
+    guard logs.contains(where: { $0.access != nil }) else { return }
+    let now = TimeEstimate(exactly: currentTime())
+    sink(Observation(host: options.host, time: now, fact: .counters(requests.counters)))
+    for log in logs {
+      for traffic in log.access?.takeTraffic() ?? [] {
+        sink(Observation(host: options.host, time: now, fact: .upstreamTraffic(traffic)))
+      }
     }
   }
 
@@ -169,10 +227,11 @@ final class LogReader {
       host: options.host, time: TimeEstimate(exactly: currentTime()), fact: .counters(all.counters))
   }
 
-  private func blindSpot(_ problem: ProbeError) -> Observation {
+  private func blindSpot(_ problem: ProbeError, isAccess: Bool) -> Observation {
     let spot = BlindSpot(
-      id: "error-log", what: "cannot \(problem.doing): \(problem.reason)",
-      cost: "errors written there are not seen",
+      id: isAccess ? "access-log" : "error-log", what: "cannot \(problem.doing): \(problem.reason)",
+      cost: isAccess
+        ? "what became of requests is not seen" : "errors written there are not seen",
       remedy: problem.remedy)
     return Observation(
       host: options.host, time: TimeEstimate(exactly: currentTime()), fact: .blindSpot(spot))

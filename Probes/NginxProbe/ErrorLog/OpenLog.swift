@@ -20,7 +20,9 @@ final class OpenLog {
   private(set) var lastRead: Timestamp?
 
   /// - Parameter fromEnd: whether what is in it already is left out.
-  init(descriptor: Int32, identity: FileIdentity, inotify: Int32, fromEnd: Bool) {
+  init(
+    descriptor: Int32, identity: FileIdentity, inotify: Int32, fromEnd: Bool, isPlain: Bool = false
+  ) {
     self.descriptor = descriptor
     self.identity = identity
     self.inotify = inotify
@@ -31,7 +33,7 @@ final class OpenLog {
     // From the end means from the start of the line that is being written, which is none: nginx
     // writes a line at once.
     let end = fromEnd ? lseek(descriptor, 0, SEEK_END) : 0
-    splitter = EntrySplitter(offset: UInt64(clamping: end))
+    splitter = EntrySplitter(offset: UInt64(clamping: end), isPlain: isPlain)
     if fromEnd { lastEmpty = currentTime() }
   }
 
@@ -45,16 +47,26 @@ final class OpenLog {
   /// Where the next byte will be read.
   var offset: UInt64 { splitter.nextOffset }
 
+  /// How long the file is now; nil when that cannot be told.
+  var size: UInt64? {
+    var status = stat()
+    return fstat(descriptor, &status) == 0 ? UInt64(clamping: status.st_size) : nil
+  }
+
   /// Reads to the end of the file.
-  /// - Parameter body: gets each entry, its offset and when it was read.
+  /// - Parameters:
+  ///   - end: its end as it was a moment ago: what was written since is left for the next time.
+  ///   - body: gets each entry, its offset and when it was read.
   /// - Returns: whether the file was truncated.
   func readToEnd(
+    upTo end: UInt64? = nil,
     _ body: (Span<UInt8>, UInt64, Timestamp) -> Void
   ) throws -> Bool {
     let wasTruncated = try startAgainIfTruncated()
     while true {
       let offset = splitter.nextOffset
-      let count = pread(descriptor, &chunk, chunk.count, off_t(clamping: offset))
+      let wanted = end.map { $0 > offset ? Int(min($0 - offset, UInt64(chunk.count))) : 0 }
+      let count = pread(descriptor, &chunk, wanted ?? chunk.count, off_t(clamping: offset))
       if count < 0 {
         if errno == EINTR { continue }
         throw ProbeError(doing: "read byte \(offset)", reason: errorText(errno))
@@ -88,7 +100,7 @@ final class OpenLog {
       if tail.isEmpty || sameTail(before: offset) { return false }
     }
     let stray = splitter
-    splitter = EntrySplitter()
+    splitter = EntrySplitter(isPlain: stray.isPlain)
     splitter.inheritCounts(of: stray)
     tail = []
     return true

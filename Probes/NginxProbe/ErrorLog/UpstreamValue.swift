@@ -34,6 +34,27 @@ struct UpstreamValue {
     if end < rest.upperBound { uri = end..<rest.upperBound }
   }
 
+  /// Where the peer's name stands in a value, for one that is not cut; nil for a UNIX socket whose
+  /// end cannot be told.
+  static func peerRange(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Range<Int>? {
+    guard range.upperBound < bytes.count else { return nil }
+    var start = range.lowerBound
+    if let colon = bytes.first(UInt8(ascii: ":"), in: range), bytes.has("://", at: colon) {
+      start = colon + 3
+    }
+    var end = start
+    if bytes.has("unix:", at: start) {
+      guard let colon = bytes.first(UInt8(ascii: ":"), in: start + 5..<range.upperBound) else {
+        return nil
+      }
+      return start..<colon
+    }
+    while end < range.upperBound, bytes[end] != UInt8(ascii: "/"), bytes[end] != UInt8(ascii: "?") {
+      end += 1
+    }
+    return start < end ? start..<end : nil
+  }
+
   /// A UNIX socket's path ends at a colon, which is missing in `upstream timed out` (nginx-1.22.1,
   /// src/http/ngx_http_upstream.c:4301-4307: the peer's address is forgotten before it is logged).
   private mutating func readUnix(

@@ -6,7 +6,10 @@ struct ClosedWithoutResponse: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
-      !close.requestAfterFIN, close.phase != .connecting, close.phase != .tlsHandshake
+      !close.requestAfterFIN || c.isReused == false,
+      close.phase != .connecting, close.phase != .tlsHandshake,
+      // Light capture: an idle connection's close would look the same.
+      close.phase != .unknown
     else { return [] }
     var items: [EvidenceItem] = []
     switch close.manner {
@@ -28,11 +31,12 @@ struct ClosedWithoutResponse: CauseRule {
           "the backend's own socket sent the reset\(after(close)) (ACK set, live window): "
             + "closed with the request unread, or SO_LINGER 0",
           decibans: 20, time: close.closedAt))
-    case .fin where close.exchanges == 0:
+    case .fin where close.exchanges == 0 || close.requestAfterFIN:
       items.append(
         EvidenceItem(
-          "packets", "the backend accepted and closed before any request", decibans: 10,
-          time: close.closedAt))
+          "packets", "the backend accepted and closed before any request",
+          // That the FIN came first is seen when a request followed it.
+          decibans: close.requestAfterFIN ? 20 : 10, time: close.closedAt))
     default: return []
     }
     if let reset = c.reset, let reason = reset.reason {

@@ -21,7 +21,7 @@ struct Middlebox: CauseRule {
 
   func fix(_ c: Case) -> Fix? {
     Fix(
-      directive: "keepalive_timeout", place: c.group.map(placeName),
+      directive: "keepalive_timeout", place: c.place,
       text:
         "a firewall or balancer in between resets connections: keep idle ones for less time than "
         + "it does, or use proxy_socket_keepalive on")

@@ -31,7 +31,7 @@ struct NginxLimits: CauseRule {
         text: "the workers ran out of descriptors")
     case (_, 99?):
       Fix(
-        directive: "keepalive", value: "32", place: c.group.map(placeName),
+        directive: "keepalive", value: "32", place: c.place,
         text: "out of local ports towards this upstream: reuse connections, widen "
           + "net.ipv4.ip_local_port_range, or add addresses with proxy_bind")
     default: nil

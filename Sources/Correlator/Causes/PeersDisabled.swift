@@ -32,7 +32,7 @@ struct PeersDisabled: CauseRule {
   func fix(_ c: Case) -> Fix? {
     let roots = c.disabling.map { "\($0.incident)" }.joined(separator: ", ")
     return Fix(
-      directive: "max_fails", value: "3", place: c.group.map(placeName),
+      directive: "max_fails", value: "3", place: c.place,
       text: roots.isEmpty
         ? "find what made the peers fail; one failure disables a peer at max_fails=1"
         : "mend incidents \(roots); one failure disables a peer at max_fails=1",

@@ -71,12 +71,14 @@ struct StaleKeepalive: CauseRule {
   }
 
   func fix(_ c: Case) -> Fix? {
-    Self.fix(timeout: c.idleTimeout?.value ?? c.close?.idleBeforeClose, group: c.group)
+    Self.fix(
+      timeout: c.idleTimeout?.value ?? c.close?.idleBeforeClose, place: c.place)
   }
 
-  /// - Parameter timeout: after which the backend closes an idle connection.
-  static func fix(timeout: TimeSpan?, group: UpstreamGroup?) -> Fix {
-    let place = group.map(placeName)
+  /// - Parameters:
+  ///   - timeout: after which the backend closes an idle connection.
+  ///   - place: where the directive goes.
+  static func fix(timeout: TimeSpan?, place: String?) -> Fix {
     guard let timeout, timeout > .milliseconds(200) else {
       return Fix(
         directive: "keepalive_timeout", place: place,
@@ -103,8 +105,4 @@ struct StaleKeepalive: CauseRule {
     let milliseconds = span.nanoseconds / 1_000_000
     return milliseconds % 1000 == 0 ? "\(milliseconds / 1000)s" : "\(milliseconds)ms"
   }
-}
-
-func placeName(_ group: UpstreamGroup) -> String {
-  "upstream \"\(group.name)\"" + (group.location.map { " (\($0))" } ?? "")
 }

@@ -10,9 +10,10 @@ struct TruncatedResponse: CauseRule {
       EvidenceItem("nginx", "the response header was complete, the body was not", decibans: 25)
     ]
     if let close = c.close, close.closer == .responder {
+      let size = close.responseBytes.map { " after \($0) bytes of the response" } ?? ""
       items.append(
         EvidenceItem(
-          "packets", "the backend closed after \(close.responseBytes ?? 0) bytes of the response",
+          "packets", "the backend closed\(size)",
           decibans: 8, time: close.closedAt))
     }
     if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {

@@ -94,13 +94,14 @@ struct SweepCommand: ParsableCommand {
     var arguments: [String] = []
     var words = CommandLine.arguments.dropFirst().makeIterator()
     while let word = words.next() {
-      switch word {
+      let name = String(word.prefix { $0 != "=" })
+      var value = word.count > name.count ? String(word.dropFirst(name.count + 1)) : nil
+      switch name {
       case "--print-unit": continue
-      case "--every", "--count": _ = words.next()
-      case _ where word.hasPrefix("--every=") || word.hasPrefix("--count="): continue
+      case "--every", "--count": if value == nil { _ = words.next() }
       case "--targets", "--textfile", "--output":
-        arguments.append(word)
-        if let path = words.next() { arguments.append(Self.absolute(path)) }
+        value = value ?? words.next()
+        arguments += [name] + (value.map { [Self.absolute($0)] } ?? [])
       default: arguments.append(word)
       }
     }

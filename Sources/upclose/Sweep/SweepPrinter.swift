@@ -24,6 +24,7 @@ final class SweepPrinter {
   private var showsOpen = true
   /// Buffered, since a sweep may have 100,000 checks.
   private var bytes: [UInt8] = []
+  private var lastFlush: Int64 = 0
   private var checkLine: CheckLine
   private let asking: AskingOptions
 
@@ -154,9 +155,9 @@ final class SweepPrinter {
       let unanswered = bad - outcomes.reduce(0) { $1.key == .open ? $0 : $0 + $1.value }
       if unanswered > 0 { parts.append("\(unanswered) open without a good answer") }
     }
-    let what = runner.roundsDone > 1 ? "checks" : "targets"
     let total = outcomes.values.reduce(0, +)
-    return "\(total) \(what): " + parts.joined(separator: ", ")
+    return SweepText.count(total, runner.roundsDone > 1 ? "check" : "target") + ": "
+      + parts.joined(separator: ", ")
       + (runner.roundsDone == 1 ? " in \(runner.lastRound)" : "")
   }
 
@@ -166,7 +167,15 @@ final class SweepPrinter {
     if bytes.count > 32 << 10 { flush() }
   }
 
+  /// Who reads along need not wait for the end of a round.
+  func flushWhatWaits() {
+    let now = monotonicNow()
+    guard !bytes.isEmpty, now - lastFlush > 50_000_000 else { return }
+    flush()
+  }
+
   private func flush() {
+    lastFlush = monotonicNow()
     output.write(bytes)
     bytes.removeAll(keepingCapacity: true)
     output.flush()

@@ -160,6 +160,7 @@ final class SweepRunner {
     guard !results.isEmpty else { return }
     clockOffset = currentTime().nanoseconds - monotonicNow()
     for result in results { take(result) }
+    printer.flushWhatWaits()
   }
 
   private func take(_ result: ConnectEngine.Result) {
@@ -219,7 +220,7 @@ final class SweepRunner {
       })
     guard !open.isEmpty, !command.output.quiet else { return }
     complain(
-      "measuring the keepalive of \(open.count) targets: up to "
+      "measuring the keepalive of \(SweepText.count(open.count, "target")): up to "
         + "\(command.asking.keepaliveRequests) requests, then up to "
         + "\(command.asking.keepaliveIdle.span) idle")
   }

@@ -59,8 +59,9 @@ struct SweepTable {
     var lines = [
       Line(
         isDown: nil,
-        text: "\(ranked.count - down) up, \(down) down after \(runner.roundsDone) rounds; the last "
-          + "took \(runner.lastRound) (Ctrl-C ends)"),
+        text:
+          "\(ranked.count - down) up, \(down) down after \(SweepText.count(runner.roundsDone, "round")); "
+          + "the last took \(runner.lastRound) (Ctrl-C ends)"),
       Line(
         isDown: nil, text: row(["", "TARGET", "LAST", "P50", "P99", "GOOD", "FLAPS", ""], width)),
     ]

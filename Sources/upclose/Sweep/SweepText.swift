@@ -126,8 +126,12 @@ struct SweepText {
     {
       parts.append("p50 \(p50), p99 \(p99), longest \(longest)")
     }
-    parts.append("\(history.flaps) flaps, \(history.outages) outages")
+    parts.append("\(Self.count(history.flaps, "flap")), \(Self.count(history.outages, "outage"))")
     return parts.joined(separator: "  ")
+  }
+
+  static func count(_ number: some BinaryInteger, _ what: String) -> String {
+    "\(number) \(what)\(number == 1 ? "" : "s")"
   }
 
   func outcome(_ outcome: PortCheck.Outcome, isGood: Bool) -> String {

@@ -78,8 +78,14 @@ struct TargetBook {
     return histories[index]?.observe(check, isGood: isGood, at: time, hysteresis)
   }
 
-  /// Whether any target is down, or was.
-  var anyOutage: Bool { goneWithOutage || histories.contains { ($0?.outages ?? 0) > 0 } }
+  /// Whether any target is down, or was, or failed its last check.
+  var anyOutage: Bool {
+    goneWithOutage
+      || histories.contains { history in
+        guard let history else { return false }
+        return history.outages > 0 || history.isLastGood == false
+      }
+  }
 
   var series: [PrometheusText.Series] {
     indices.compactMap { index in
