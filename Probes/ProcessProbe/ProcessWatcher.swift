@@ -21,7 +21,8 @@ struct ProcessWatcher {
   private var nextWholeSearch: Int64 = 0
   private var nextFamilyLook: Int64 = 0
   private var nextCount: Int64 = 0
-  private var isDenied = false
+  /// Processes whose descriptors the last whole search could not read.
+  private var denied: [Int32] = []
   private var descriptors = DescriptorBooks()
   private var toldDenial = false
   private var counters = Counters(source: "processes", seen: 0, lost: 0)
@@ -103,7 +104,7 @@ struct ProcessWatcher {
     if owners.sought > 0, now >= nextWholeSearch {
       let start = Clock.monotonic()
       let own = getpid()
-      isDenied = false
+      denied = []
       for pid in table.processes() where pid != own { look(at: pid) }
       owners.giveUp()
       let end = Clock.monotonic()
@@ -111,7 +112,7 @@ struct ProcessWatcher {
       counters.details["whole searches", default: 0] += 1
       // One process that may not be looked at (another user namespace's) hides nothing when the
       // owners of others were found.
-      if isDenied, owners.sought > 0, owners.owners.isEmpty { tellDenial() }
+      if !denied.isEmpty, owners.sought > 0, owners.owners.isEmpty { tellDenial() }
     }
     if now >= nextFamilyLook {
       // A worker that was just forked holds its master's listener.
@@ -141,7 +142,7 @@ struct ProcessWatcher {
     let access = table.forEachSocket(of: pid) { inode in
       if owners.isWanted(inode) { held.insert(inode) }
     }
-    if access == .denied { isDenied = true }
+    if access == .denied, denied.count < 4096 { denied.append(pid) }
     guard access == .allowed else { return }
     if held.isEmpty, owners.owners[pid] == nil { return }
     let table = table
@@ -200,10 +201,19 @@ struct ProcessWatcher {
     emit(
       .blindSpot(
         BlindSpot(
-          id: "process-owners", what: "the descriptors of other users' processes may not be read",
-          cost: "flows have no known owner, so a killed process looks like a close by choice",
+          id: "process-owners",
+          what: "the descriptors of \(deniedNames) may not be read",
+          cost: "what they hold has no known owner: if one of them is killed, it may look like a "
+            + "close by choice",
           remedy: "run as root, or grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")),
       at: TimeEstimate(exactly: currentTime()))
+  }
+
+  private var deniedNames: String {
+    let names = denied.prefix(3).map { pid in
+      "pid \(pid)" + (table.stat(pid).map { " (\($0.command))" } ?? "")
+    }.joined(separator: ", ")
+    return denied.count > 3 ? "\(names) and \(denied.count - 3) others" : names
   }
 
   private mutating func count() {

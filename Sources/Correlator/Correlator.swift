@@ -74,8 +74,10 @@ public struct Correlator: Sendable {
     case .processReplaced(let replaced): host.observe(replaced)
     case .socketAct(let act):
       host.witness.observe(act, at: time)
-      if act.isExiting { standing.somebodyDied(at: time) }
-    case .resetSent(let reset): host.witness.observe(reset, at: time)
+      if act.isExiting { noteEnd(of: act.process, at: time) }
+    case .resetSent(let reset):
+      host.witness.observe(reset, at: time)
+      if reset.isExiting, let process = reset.process { noteEnd(of: process, at: time) }
     case .signal(let signal): host.witness.observe(signal, at: time)
     case .socketDeath(let death): host.witness.observe(death, at: time)
     case .unixSocket(let sighting): host.observe(sighting, at: time)
@@ -95,6 +97,12 @@ public struct Correlator: Sendable {
         blindSpots.append(spot)
       }
     }
+  }
+
+  /// The kernel was seen to close what a process held.
+  private mutating func noteEnd(of process: ProcessIdentity, at time: TimeEstimate) {
+    host.noteEnd(of: process, at: time)
+    standing.somebodyDied(at: time)
   }
 
   private mutating func observe(_ connection: Connection) {

@@ -113,6 +113,18 @@ struct HostState {
     add(Death(pid: exit.process.pid, command: exit.process.command, time: time, how: how))
   }
 
+  /// A process was ending when its sockets were closed. It may have been found by nobody before, so
+  /// that no end of it is told; the signal that ended it may be known.
+  mutating func noteEnd(of process: ProcessIdentity, at time: TimeEstimate) {
+    let isKnown = deaths.reversed().contains {
+      $0.pid == process.pid && !$0.isKernelsWord && time.best - $0.time.best < .seconds(10)
+    }
+    if isKnown { return }
+    let how: Death.How =
+      witness.endingSignal(of: process.pid, before: time).map { .signal($0) } ?? .gone
+    add(Death(pid: process.pid, command: process.command, time: time, how: how))
+  }
+
   /// Another program in the same process: what it serves stays the same.
   mutating func observe(_ replaced: ProcessReplaced) {
     for (endpoint, known) in processes where known[replaced.new.pid] != nil {

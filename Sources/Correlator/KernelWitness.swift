@@ -85,6 +85,19 @@ struct KernelWitness {
     first(of: byFlow[connection.flow]?.deaths, in: connection) { $0.time }?.death
   }
 
+  /// The signal that surely ended a process which was just seen to end: SIGKILL, or a fault or an abort
+  /// that it brought upon itself. Others may have been handled.
+  func endingSignal(of pid: Int32, before time: TimeEstimate) -> Int32? {
+    let near = signals.last {
+      $0.signal.target.pid == pid && $0.time.earliest <= time.latest
+        && time.earliest - $0.time.latest < .seconds(30)
+    }
+    guard let signal = near?.signal else { return nil }
+    if signal.signal == 9 { return 9 }
+    let isOwn = signal.sender.map { $0.pid == pid } ?? true
+    return isOwn && [4, 6, 7, 8, 11].contains(signal.signal) ? signal.signal : nil
+  }
+
   /// The signal that a process ended by, or upon; the last before its end.
   func signal(before death: Death) -> SignalSent? {
     signals.last { sent in

@@ -75,6 +75,24 @@ import Testing
     #expect(incident.fix?.text.hasPrefix("pid 900 (bash) sent the signal") == true)
   }
 
+  @Test func `a process that nobody had found is known by its end`() throws {
+    let shell = ProcessIdentity(pid: 900, command: "bash")
+    func told(signal: Bool) -> Incident? {
+      verdict { story in
+        let connection = story.closedUnanswered(Story.a, at: 1000)
+        if signal {
+          story.observe(.signal(SignalSent(signal: 9, target: app, sender: shell)), at: 998)
+        }
+        story.observe(close(connection, isExiting: true), at: 999.5)
+        story.error(.prematurelyClosed, .tcp(Story.a), at: 1000)
+      }
+    }
+    #expect(told(signal: true)?.verdict.cause == .killed)
+    let exited = try #require(told(signal: false))
+    #expect(exited.verdict.cause == .exited)
+    #expect(exited.evidence.contains { $0.text.contains("nobody sent it a signal") })
+  }
+
   @Test func `the same signal from its master is the master's time-out`() throws {
     let master = ProcessIdentity(pid: 3000, command: "app")
     let incident = try #require(

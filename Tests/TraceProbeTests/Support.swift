@@ -85,11 +85,9 @@ final class Backend {
   init?() {
     guard let port = Self.freePort() else { return nil }
     endpoint = Endpoint(address: IPAddress(v4: 0x7f00_0001), port: port)
-    let own = readLink("/proc/self/exe") ?? ""
-    let directory = own.lastIndex(of: "/").map { own[..<$0] } ?? ""
     guard
       let child = Child([
-        "\(directory)/lab-backend", "--listen", endpoint.description, "--idle-timeout", "30",
+        Self.program, "--listen", endpoint.description, "--idle-timeout", "30",
       ])
     else { return nil }
     master = child
@@ -97,6 +95,11 @@ final class Backend {
     // It answers once its worker runs.
     for _ in 0..<100 where get("/") != 0 { usleep(50_000) }
   }
+
+  static let program: String = {
+    let own = readLink("/proc/self/exe") ?? ""
+    return "\(own.lastIndex(of: "/").map { own[..<$0] } ?? "")/lab-backend"
+  }()
 
   var masterPID: Int32 { master.pid }
 

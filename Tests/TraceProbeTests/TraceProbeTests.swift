@@ -148,6 +148,35 @@ struct TraceProbeTests {
     }
   }
 
+  @Test
+  func `a backend in namespaces of its own, as in a container, is named as the host names it`()
+    throws
+  {
+    let port = try #require(Backend.freePort())
+    let endpoint = Endpoint(address: IPAddress(v4: 0x7f00_0001), port: port)
+    let probe = TraceProbe(watching: [endpoint], host: "test")
+    let collector = Collector()
+    try probe.open()
+    defer { probe.stop() }
+    try probe.start(collector.sink)
+    // The inner shell is the namespace's first process: with it all of them end.
+    let container = try #require(
+      Child([
+        "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c",
+        "ip link set lo up; \(Backend.program) --listen \(endpoint) --idle-timeout 30 & "
+          + "for i in $(seq 200); do curl -s http://\(endpoint)/ && break; sleep 0.1; done; "
+          + "sleep 60",
+      ]))
+    #expect(collector.wait { $0.acts.contains { $0.act == .connect && $0.process.pid > 0 } })
+    #expect(collector.wait { !closes($0).isEmpty })
+    let close = try #require(closes(collector).last)
+    #expect(close.process.command == "lab-backend")
+    let inside = readLink("/proc/\(close.process.pid)/ns/pid")
+    #expect(inside != nil)
+    #expect(inside != readLink("/proc/self/ns/pid"))
+    #expect(container.pid > 0)
+  }
+
   @Test func `endpoints that are watched later are filtered in`() throws {
     let backend = try #require(Backend())
     let probe = TraceProbe(watching: [Endpoint](), host: "test")

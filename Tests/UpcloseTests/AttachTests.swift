@@ -46,6 +46,33 @@ import Testing
     #expect(!outcome.out.contains("\u{1b}"))
   }
 
+  @Test func `who killed the worker is named, and a killed attach leaves nothing behind`() throws {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.kill")
+    defer { world.tearDown() }
+    let session = try Session(in: world, [])
+    try session.waitUntilWatching()
+    let request = try session.start([
+      "curl", "-s", "-o", "/dev/null", "-X", "POST", "http://\(world.frontend)/a/slow?ms=60000",
+    ])
+    // A kill that comes before the request hits a worker that has nothing: the next one has it.
+    try Program.wait("the request has failed") {
+      if let worker = world.backends[0].workerPID {
+        _ = try? Program.run("/bin/sh", ["-c", "kill -9 \(worker); sleep 1"])
+      }
+      return !request.isRunning
+    }
+    try session.waitForIncidents(1)
+    let said = try session.incidentText()
+    #expect(said.contains("\"killed\""))
+    #expect(said.contains(" (lab-backend) was ended by SIGKILL, sent by pid "))
+    #expect(said.contains("(sh); it owned this connection"))
+    #expect(Program.tracingInstances(of: session.pid).count == 1)
+    try session.kill()
+    try Program.wait("the tracing instance is removed") {
+      Program.tracingInstances(of: session.pid).isEmpty
+    }
+  }
+
   @Test func `a configuration that somebody is mending does not keep it from what it is told`()
     throws
   {
@@ -253,6 +280,27 @@ private final class Session {
       contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
     let line = status?.split(separator: "\n").first { $0.hasPrefix("Uid:") }
     return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
+  }
+
+  var pid: Int32 { process.processIdentifier }
+
+  func incidentText() throws -> String { try String(contentsOfFile: incidents, encoding: .utf8) }
+
+  /// As the out-of-memory killer does.
+  func kill() throws {
+    Glibc.kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+  }
+
+  /// Starts a program in nginx's namespace, and does not wait for it.
+  func start(_ command: [String]) throws -> Process {
+    let started = Process()
+    started.executableURL = URL(fileURLWithPath: "/usr/sbin/ip")
+    started.arguments = ["netns", "exec", namespace] + command
+    started.standardInput = FileHandle.nullDevice
+    started.standardOutput = FileHandle.nullDevice
+    try started.run()
+    return started
   }
 
   func inNamespace(_ command: [String]) throws -> Program.Outcome {

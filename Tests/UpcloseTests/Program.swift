@@ -17,6 +17,25 @@ struct Program {
     var err: String
   }
 
+  /// The tracing instances that a process made, or had made when it was killed.
+  static func tracingInstances(of pid: Int32) -> [String] {
+    let list = try? run(
+      "/usr/bin/unshare",
+      ["-m", "sh", "-c", "mount -t tracefs tracefs /mnt && ls /mnt/instances"])
+    return (list?.out ?? "").split(separator: "\n").map(String.init)
+      .filter { $0.hasPrefix("upclose-\(pid)-") }
+  }
+
+  static func wait(_ what: String, until condition: () -> Bool) throws {
+    let deadline = Date().addingTimeInterval(120)
+    while !condition() {
+      guard Date() < deadline else { throw Failure(description: "waited in vain until \(what)") }
+      usleep(50_000)
+    }
+  }
+
+  struct Failure: Error, CustomStringConvertible { var description: String }
+
   /// Runs a program to its end; stdin is empty.
   static func run(_ path: String, _ arguments: [String]) throws -> Outcome {
     let process = Process()
