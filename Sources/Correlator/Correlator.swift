@@ -59,6 +59,7 @@ public struct Correlator: Sendable {
     switch observation.fact {
     case .connection(let connection): observe(connection)
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
+    case .reuseGaps(let gaps): withTally(gaps.responder) { $0.count(gaps) }
     case .nginxLine(let line): observe(line, at: time)
     case .nginxRequest(let request): observe(request, at: time)
     case .upstreamTraffic(let traffic): observe(traffic)

@@ -33,6 +33,8 @@ struct UpstreamTally {
   var statistics: UpstreamStatistics
   private var idleGaps: [TimeSpan] = []
   private var gapsSinceEstimate = 0
+  /// How often connections were reused after a gap of each length (`ReuseGaps.bucket`).
+  private(set) var reuseGaps: [Int: UInt64] = [:]
   /// How long the backend keeps an idle connection, as far as its closes tell.
   private(set) var idleTimeout: Estimate?
   private var recentChecks: [(time: Timestamp, outcome: PortCheck.Outcome)] = []
@@ -60,6 +62,8 @@ struct UpstreamTally {
     statistics.idleCloses += closes.byResponder
     statistics.nginxCloses += closes.byOriginator
   }
+
+  mutating func count(_ gaps: ReuseGaps) { reuseGaps.merge(gaps.counts) { $0 &+ $1 } }
 
   mutating func count(_ check: PortCheck, at time: Timestamp) {
     statistics.checks += 1

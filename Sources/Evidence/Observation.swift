@@ -17,6 +17,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case connection(Connection)
     /// Others ended as they should, too many to tell each.
     case ordinaryCloses(OrdinaryCloses)
+    /// How long connections had been idle when they were reused.
+    case reuseGaps(ReuseGaps)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
     /// A request that nginx wrote to its access log, and that matters.
