@@ -88,7 +88,17 @@ extension Correlator {
       c.deaths[index].signal = host.witness.signal(before: c.deaths[index])
     }
     c.disabling = error.disabling
+    gatherBackendLines(&c)
     return c
+  }
+
+  private func gatherBackendLines(_ c: inout Case) {
+    c.watchedBackendLog = host.backendLog.isWatching
+    c.backendLines = host.backendLog.lines(
+      near: c.moment,
+      of: BackendLog.Subject(
+        upstream: c.line.upstream, client: c.close?.flow.originator,
+        pids: Set(c.owners.map(\.pid)).union(c.backends.map(\.pid))))
   }
 
   /// The groups that the line may be about: those of the nginx whose worker wrote it, where that is
