@@ -53,6 +53,7 @@ let package = Package(
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
+    probe("BackendProbe"),
     // Rotated logs are compressed.
     .systemLibrary(
       name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -70,7 +71,7 @@ let package = Package(
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
-        "NginxProbe", "LabWorld", "Sweep",
+        "NginxProbe", "BackendProbe", "LabWorld", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -98,6 +99,7 @@ let package = Package(
     test("TraceProbe", ["Evidence", "CLinux", "LinuxHost", "lab-backend"]),
     test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
+    test("BackendProbe", ["Evidence", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),

@@ -19,6 +19,9 @@ public struct BackendLine: Hashable, Codable, Sendable {
   /// The client's end of the connection that the line is about: nginx's own address and port, where
   /// the backend logs it (Go's net/http, HAProxy).
   public var peer: Endpoint?
+  /// The systemd unit or the container that the line is about, where it or its journal entry names
+  /// one.
+  public var unit: String?
   /// The upstream whose backend writes this log, where that was given.
   public var upstream: UpstreamPeer?
   /// The process that held the log open when it was found; nil for a log that was named.
@@ -34,7 +37,7 @@ public struct BackendLine: Hashable, Codable, Sendable {
   public init(
     program: Program, kind: Kind, pid: Int32? = nil, signal: Int32? = nil, code: Int32? = nil,
     limit: UInt64? = nil, measured: UInt64? = nil, peer: Endpoint? = nil,
-    upstream: UpstreamPeer? = nil, owner: ProcessIdentity? = nil, text: String,
+    unit: String? = nil, upstream: UpstreamPeer? = nil, owner: ProcessIdentity? = nil, text: String,
     stamped: Timestamp? = nil, path: String = "", offset: UInt64 = 0
   ) {
     self.program = program
@@ -45,6 +48,7 @@ public struct BackendLine: Hashable, Codable, Sendable {
     self.limit = limit
     self.measured = measured
     self.peer = peer
+    self.unit = unit
     self.upstream = upstream
     self.owner = owner
     self.text = text
