@@ -91,15 +91,20 @@ let package = Package(
       ],
       path: "Tests/Benchmarks/kernel", exclude: ["run"], swiftSettings: strict),
 
+    // What the probes' tests share: processes and cgroups of their own, what a probe yielded.
+    .target(
+      name: "ProbeTesting", dependencies: ["Evidence"], path: "Tests/ProbeTesting",
+      swiftSettings: strict),
+
     test("Evidence"),
     test("LinuxHost", ["Evidence"]),
     test("CaptureFile"),
     test("PacketProbe", ["CaptureFile", "CLinux", "Evidence", "LinuxHost"]),
-    test("KernelProbe", ["Evidence"]),
-    test("TraceProbe", ["Evidence", "CLinux", "LinuxHost", "lab-backend"]),
-    test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
-    test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
-    test("BackendProbe", ["Evidence", "LinuxHost"]),
+    test("KernelProbe", ["ProbeTesting", "Evidence"]),
+    test("TraceProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost", "lab-backend"]),
+    test("SocketProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost"]),
+    test("ProcessProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost"]),
+    test("BackendProbe", ["ProbeTesting", "CLinux", "Evidence", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),

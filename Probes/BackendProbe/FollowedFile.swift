@@ -16,6 +16,8 @@ final class FollowedFile {
     /// Of inotify; -1 when there is none.
     let watch: Int32
     var cutter = LineCutter()
+    /// The bytes before the next, by which a file that was truncated and grew again is told.
+    var tail: [UInt8] = []
     var retiredAt: Timestamp?
 
     init(descriptor: Int32, status: stat, watch: Int32) {
@@ -26,6 +28,27 @@ final class FollowedFile {
     }
 
     deinit { close(descriptor) }
+
+    /// `copytruncate`: it is shorter than what was read, or not the same any more before that.
+    var wasTruncated: Bool {
+      var status = stat()
+      guard fstat(descriptor, &status) == 0 else { return false }
+      let offset = cutter.nextOffset
+      if UInt64(clamping: status.st_size) < offset { return true }
+      guard !tail.isEmpty else { return false }
+      var bytes = [UInt8](repeating: 0, count: tail.count)
+      let start = off_t(clamping: offset) - off_t(tail.count)
+      return pread(descriptor, &bytes, bytes.count, start) == bytes.count && bytes != tail
+    }
+
+    func remember(_ read: UnsafeRawBufferPointer) {
+      tail = Array((tail + read.suffix(32)).suffix(32))
+    }
+
+    func startAgain() {
+      cutter.start(at: 0)
+      tail = []
+    }
   }
 
   let source: BackendLogSource
@@ -96,12 +119,8 @@ final class FollowedFile {
   }
 
   private func read(_ file: Opened, _ body: (LineReader.Line, Timestamp) -> Void) {
-    var status = stat()
-    // `copytruncate`: it is shorter than what was read.
-    if fstat(file.descriptor, &status) == 0,
-      UInt64(clamping: status.st_size) < file.cutter.nextOffset
-    {
-      file.cutter.start(at: 0)
+    if file.wasTruncated {
+      file.startAgain()
       rotations += 1
     }
     let reader = reader
@@ -116,7 +135,9 @@ final class FollowedFile {
         }
         guard count > 0 else { return }
         let now = currentTime()
-        file.cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { bytes, offset in
+        let news = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+        file.remember(news)
+        file.cutter.take(news) { bytes, offset in
           if let line = reader.read(bytes, at: offset) { body(line, now) }
         }
       }

@@ -30,6 +30,8 @@ struct BackendLog {
     var client: Endpoint?
     /// Every process known behind the upstream.
     var pids: Set<Int32>
+    /// Their systemd units.
+    var units: Set<String> = []
   }
 
   private var entries: [Entry] = []
@@ -79,6 +81,9 @@ struct BackendLog {
       return .connection
     }
     if let pid = line.pid, subject.pids.contains(pid) { return .process }
+    if let unit = line.unit, !subject.units.isEmpty {
+      return subject.units.contains(unit) ? .process : nil
+    }
     // A log that was found belongs to whoever held it.
     if let owner = line.owner {
       return subject.pids.contains(owner.pid) || owner.parent.map(subject.pids.contains) ?? false

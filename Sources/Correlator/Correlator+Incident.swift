@@ -94,11 +94,12 @@ extension Correlator {
 
   private func gatherBackendLines(_ c: inout Case) {
     c.watchedBackendLog = host.backendLog.isWatching
+    let processes = c.owners + c.backends
     c.backendLines = host.backendLog.lines(
       near: c.moment,
       of: BackendLog.Subject(
         upstream: c.line.upstream, client: c.close?.flow.originator,
-        pids: Set(c.owners.map(\.pid)).union(c.backends.map(\.pid))))
+        pids: Set(processes.map(\.pid)), units: Set(processes.compactMap(\.unit))))
   }
 
   /// The groups that the line may be about: those of the nginx whose worker wrote it, where that is
