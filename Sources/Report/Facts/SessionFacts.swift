@@ -29,8 +29,10 @@ public struct SessionFacts: Sendable {
   public private(set) var oomKills: UInt64 = 0
   /// The connections of incidents, by the packet probe's number.
   public private(set) var connections: [UInt64: Connection] = [:]
-  public private(set) var first: Timestamp?
-  public private(set) var last: Timestamp?
+  /// Their last packets, where they were kept.
+  public private(set) var trails: [UInt64: PacketTrail] = [:]
+  private var covered: (first: Timestamp, last: Timestamp)?
+  private var eventSpan: (first: Timestamp, last: Timestamp)?
   private var settling = SettlingConnections()
   private var recent = RecentConnections()
   private var details: [String: Set<Int>] = [:]
@@ -54,6 +56,9 @@ public struct SessionFacts: Sendable {
       cover(connection.lastPacket)
       settling.put(connection)
       recent.put(connection)
+    // A trail follows its incident.
+    case .packets(let trail) where connections[trail.connection] != nil:
+      trails[trail.connection] = trail
     case .ordinaryCloses(let closes): count(closes)
     case .reuseGaps(let gaps):
       withUpstream(gaps.responder) { $0.idle[gaps.responder, default: .init()].add(gaps) }
@@ -113,9 +118,11 @@ public struct SessionFacts: Sendable {
   }
 
   private mutating func cover(_ time: Timestamp) {
-    first = min(first ?? time, time)
-    last = max(last ?? time, time)
+    covered = (min(covered?.first ?? time, time), max(covered?.last ?? time, time))
   }
+
+  /// The time of all but the kernel's log, or of that where there is nothing else; nil without facts.
+  public var span: (first: Timestamp, last: Timestamp)? { covered ?? eventSpan }
 
   private mutating func withUpstream(_ endpoint: Endpoint, _ change: (inout Self) -> Void) {
     guard idle[endpoint] != nil || idle.count < Self.upstreamLimit else { return }
@@ -131,7 +138,8 @@ public struct SessionFacts: Sendable {
     case .network: kernel.add(at: time, .notable, event.text)
     case .other: return
     }
-    cover(time)
+    // The kernel's log reaches far back: what it says does not stretch the time that is shown.
+    eventSpan = (min(eventSpan?.first ?? time, time), max(eventSpan?.last ?? time, time))
   }
 
   private mutating func observe(_ check: PortCheck, at time: Timestamp) {
@@ -156,7 +164,8 @@ public struct SessionFacts: Sendable {
     instances.removeAll { $0.master == instance.master }
     instances.append(instance)
     if instances.count > 64 { instances.removeFirst() }
-    guard let known, let first, time > first, known != instance else { return }
+    guard let known, known != instance else { return }
+    cover(time)
     let master = instance.master.map { " (master \($0))" } ?? ""
     reloads.add(
       at: time, .notable,

@@ -75,8 +75,9 @@ extension SignalSent {
 }
 
 extension Fix {
-  /// As `keepalive_timeout 4s;`; nil when no directive helps.
-  var line: String? { directive.map { "\($0)\(value.map { " \($0)" } ?? "");" } }
+  /// As `keepalive_timeout 4s;`, or the directive alone where its value is up to the reader; nil when
+  /// no directive helps.
+  var line: String? { directive.map { directive in value.map { "\(directive) \($0);" } ?? directive } }
 }
 
 extension CauseID {
