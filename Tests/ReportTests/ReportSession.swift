@@ -66,7 +66,7 @@ struct ReportSession {
     observe(
       .nginxLine(
         NginxLine(
-          message: .closedInHeader,
+          message: .prematurelyClosed,
           text: "upstream prematurely closed connection", level: "error",
           stamped: Self.start + offset, worker: 7, connection: next, action:
             "reading response header from upstream", request: request, scheme: "http",
