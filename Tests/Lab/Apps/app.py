@@ -39,7 +39,7 @@ def application(environ, start_response):
     if word == "slow":
         time.sleep(milliseconds(environ) / 1000)
     elif word == "exit":
-        os._exit(3)
+        os._exit(7)  # gunicorn takes 3 for a failure to boot, and ends itself
     elif word == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif word == "abort":
