@@ -43,7 +43,8 @@ public struct MarkdownReport: Sendable {
     guard findings.count > 1 else { return [] }
     var lines = ["| errors | upstream | cause | what to change |", "|--:|---|---|---|"]
     for finding in findings.prefix(Self.findings) {
-      let change = finding.fix?.line.map(Self.code) ?? finding.fix.map { Self.cell($0.text, 90) } ?? "-"
+      let change =
+        finding.fix?.line.map(Self.code) ?? finding.fix.map { Self.cell($0.text, 90) } ?? "-"
       lines.append(
         "| \(finding.errors) of \(finding.ofErrors) | \(Self.code(finding.upstream)) "
           + "| \(Self.escaped(finding.cause.title)) | \(change) |")
@@ -115,7 +116,9 @@ public struct MarkdownReport: Sendable {
       if spots.count > words.count { words.append("\(spots.count - words.count) more") }
       lines.append(Self.escaped("Blind spots: " + words.joined(separator: "; ") + "."))
     }
-    if let span = summary.span(utcOffset: utcOffset) { lines.append("Session: \(span), by upclose.") }
+    if let span = summary.span(utcOffset: utcOffset) {
+      lines.append("Session: \(span), by upclose.")
+    }
     return lines.flatMap { [$0, ""] }.dropLast()
   }
 

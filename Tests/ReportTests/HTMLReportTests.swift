@@ -12,7 +12,9 @@ import Testing
 
   @Test func `the first screen is the sentence that matters, and the fix`() throws {
     var session = ReportSession()
-    for index in 0..<6 { _ = session.idleClose(after: .seconds(5), at: .seconds(Int64(index * 10 + 10))) }
+    for index in 0..<6 {
+      _ = session.idleClose(after: .seconds(5), at: .seconds(Int64(index * 10 + 10)))
+    }
     session.race(at: .seconds(80))
     let text = html(&session)
     let header = try #require(text.split(separator: "<h2").first)

@@ -68,7 +68,8 @@ struct ReportSession {
         NginxLine(
           message: .prematurelyClosed,
           text: "upstream prematurely closed connection", level: "error",
-          stamped: Self.start + offset, worker: 7, connection: next, action:
+          stamped: Self.start + offset, worker: 7, connection: next,
+          action:
             "reading response header from upstream", request: request, scheme: "http",
           upstream: .tcp(Self.backend), upstreamURI: "/x")),
       at: offset + .milliseconds(6))

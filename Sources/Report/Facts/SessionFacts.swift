@@ -195,7 +195,9 @@ extension SessionFacts {
   /// Counts a connection, once.
   private mutating func settle(_ connection: Connection) {
     let upstream = connection.flow.responder
-    guard let closedAt = connection.closedAt ?? (connection.manner == .timeout ? connection.lastPacket : nil)
+    guard
+      let closedAt = connection.closedAt
+        ?? (connection.manner == .timeout ? connection.lastPacket : nil)
     else { return }
     let kind = CloseKind(closer: connection.closer, manner: connection.manner)
     withUpstream(upstream) { facts in
@@ -217,7 +219,8 @@ extension SessionFacts {
 
   /// Only a backend's close in the middle of an exchange, or of a request it had not seen, is bad.
   private static func weight(of connection: Connection) -> Lane.Weight {
-    if connection.requestAfterFIN || connection.manner == .refused || connection.manner == .timeout {
+    if connection.requestAfterFIN || connection.manner == .refused || connection.manner == .timeout
+    {
       return .bad
     }
     switch (connection.closer, connection.phase) {

@@ -210,7 +210,8 @@ public struct HTMLReport: Sendable {
       }
       html.element("p", [.class("legend")]) { html in
         for (name, words) in [
-          ("quiet", "closed when nothing was under way"), ("bad", "closed while a request was sent"),
+          ("quiet", "closed when nothing was under way"),
+          ("bad", "closed while a request was sent"),
         ] {
           html.element("span") { html in
             html.element("i", [.init("style", "background:var(--\(name))")], "")

@@ -28,7 +28,8 @@ struct SequenceGraphic {
       ]
     ) { html in
       for (x, name, endpoint, anchor) in [
-        (Self.left, "nginx", flow.originator, "start"), (Self.right, "backend", flow.responder, "end"),
+        (Self.left, "nginx", flow.originator, "start"),
+        (Self.right, "backend", flow.responder, "end"),
       ] {
         let textX = anchor == "start" ? x - 4 : x + 14
         text(name, textX, 13, anchor, "who", &html)

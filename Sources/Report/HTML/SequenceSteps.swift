@@ -109,8 +109,9 @@ struct SequenceSteps {
     if let fin = connection.originatorFIN {
       steps.append(SequenceStep(time: fin, isFromNginx: true, label: "FIN", kind: .close))
     }
-    for (reset, isNginx) in [(connection.responderReset, false), (connection.originatorReset, true)]
-    {
+    for (reset, isNginx) in [
+      (connection.responderReset, false), (connection.originatorReset, true),
+    ] {
       guard let reset else { continue }
       let how = reset.manner == .passiveReset ? "RST (no socket there)" : "RST"
       steps.append(SequenceStep(time: reset.time, isFromNginx: isNginx, label: how, kind: .close))

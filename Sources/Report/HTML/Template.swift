@@ -12,7 +12,9 @@ enum Template {
   static func filled(_ values: [(name: String, value: String)]) -> String {
     var result = ""
     var rest = page[...]
-    while let mark = rest.firstRange(of: "{{"), let end = rest[mark.upperBound...].firstRange(of: "}}") {
+    while let mark = rest.firstRange(of: "{{"),
+      let end = rest[mark.upperBound...].firstRange(of: "}}")
+    {
       let name = rest[mark.upperBound..<end.lowerBound]
       result += rest[..<mark.lowerBound]
       result += values.first { $0.name == name }?.value ?? ""

@@ -12,7 +12,12 @@ struct TimelineGraphic {
 
   /// - Returns: nil when there is nothing to draw.
   init?(_ facts: SessionFacts, utcOffset: Int) {
-    guard let (first, last) = facts.span else { return nil }
+    guard var (first, last) = facts.span else { return nil }
+    // What the kernel said shortly before or after belongs to the picture.
+    for mark in facts.kernel.marks
+    where mark.first > first - .seconds(10) && mark.last < last + .seconds(10) {
+      (first, last) = (min(first, mark.first), max(last, mark.last))
+    }
     self.facts = facts
     self.utcOffset = utcOffset
     // A margin, so that the first and the last mark are whole; a session of one moment has a length.
@@ -133,7 +138,8 @@ enum Ticks {
     from start: Timestamp, nanoseconds: Double, offset: Int, most: Int
   ) -> [(time: Timestamp, label: String)] {
     let least = nanoseconds / Double(max(1, most))
-    let step = steps.first { Double($0) >= least } ?? Int64(least / 86_400e9 + 1) * 86_400_000_000_000
+    let step =
+      steps.first { Double($0) >= least } ?? Int64(least / 86_400e9 + 1) * 86_400_000_000_000
     let digits = step >= 1_000_000_000 ? 0 : step >= 100_000_000 ? 1 : step >= 10_000_000 ? 2 : 3
     let shift = Int64(offset) * 1_000_000_000
     var at = (start.nanoseconds + shift) / step * step - shift

@@ -56,7 +56,8 @@ extension Summary {
     let to = ended.iso8601(offset: utcOffset, digits: 0)
     let day = from.prefix(10)
     let zone = to.dropFirst(19)
-    let end = to.prefix(10) == day ? String(to.dropFirst(11).prefix(8)) : Self.readable(to.prefix(19))
+    let end =
+      to.prefix(10) == day ? String(to.dropFirst(11).prefix(8)) : Self.readable(to.prefix(19))
     return "\(Self.readable(from.prefix(19))) to \(end) \(zone == "Z" ? "UTC" : String(zone)) "
       + "(\(ended - started))"
   }

@@ -77,7 +77,9 @@ extension SignalSent {
 extension Fix {
   /// As `keepalive_timeout 4s;`, or the directive alone where its value is up to the reader; nil when
   /// no directive helps.
-  var line: String? { directive.map { directive in value.map { "\(directive) \($0);" } ?? directive } }
+  var line: String? {
+    directive.map { directive in value.map { "\(directive) \($0);" } ?? directive }
+  }
 }
 
 extension CauseID {
@@ -111,7 +113,7 @@ extension CauseID {
     case .nameResolution: "name resolution"
     case .tlsFailure: "TLS failure"
     case .invalidResponse: "invalid response"
-    case .unknown: "unknown"
+    case .unknown: "unknown cause"
     }
   }
 }
