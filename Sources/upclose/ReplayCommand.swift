@@ -76,6 +76,12 @@ struct ReplayCommand: ParsableCommand {
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -89,9 +95,14 @@ struct ReplayCommand: ParsableCommand {
 
   func run() throws {
     let target: Output
-    do { target = try Output(path: output.output) } catch { throw fail("\(error)") }
-    var replay = Replay(
-      printer: SessionPrinter(output: target, options: output, utcOffset: offset))
+    let reports: [ReportFile]
+    do {
+      target = try Output(path: output.output)
+      reports = try report.map(ReportFile.init)
+    } catch { throw fail("\(error)") }
+    let printer = SessionPrinter(
+      output: target, options: output, utcOffset: offset, reports: reports)
+    var replay = Replay(printer: printer)
     var failures: [String] = []
     var formats: [AccessLogFormat] = []
     if let nginxConfig {
@@ -115,7 +126,7 @@ struct ReplayCommand: ParsableCommand {
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
     let summary = replay.finish()
     for failure in failures { complain("upclose: \(failure)") }
-    if let failure = target.failure { throw fail(failure) }
+    if let failure = target.failure ?? printer.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
     if summary.books.errors > 0 { throw Exit.found }
   }
@@ -245,8 +256,12 @@ private struct Replay {
 
   mutating func observe(_ fact: Observation.Fact) {
     let time = lastLine ?? currentTime()
-    correlator.observe(
-      Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+    give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+  }
+
+  private mutating func give(_ observation: Observation) {
+    correlator.observe(observation)
+    printer.observe(observation)
   }
 
   /// Keeps a log's entry until the packets have come so far; what is no event, as the books of a log,
@@ -261,7 +276,7 @@ private struct Replay {
       queued.append(observation)
       cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)
-    default: correlator.observe(observation)
+    default: give(observation)
     }
   }
 
@@ -272,7 +287,11 @@ private struct Replay {
     sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    let result = analyzeCapture(path: path, options: options) {
+    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
+      feed.replay.correlator.observe(
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+    }
+    let result = analyzeCapture(path: path, options: options, reuse: put) {
       var connection = $0
       connection.id |= number << 48
       feed.replay.put(connection)
@@ -295,7 +314,7 @@ private struct Replay {
     release(until: connection.lastPacket)
     cover(connection.firstPacket)
     cover(connection.lastPacket)
-    correlator.observe(
+    give(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
         fact: .connection(connection)))
@@ -304,7 +323,7 @@ private struct Replay {
 
   private mutating func release(until time: Timestamp) {
     while let next = queued.last, next.time.best <= time {
-      correlator.observe(next)
+      give(next)
       queued.removeLast()
     }
   }
