@@ -69,6 +69,12 @@ extension Wording {
         .uwsgi, signal == nil ? .workerExited : .workerKilled, pid: line.pid(after: "(pid: "),
         signal: signal)
     },
+    // It catches the signal, and exits with 1.
+    Rule("!!! uWSGI process ") { line in
+      guard let rest = line.after("!!! uWSGI process "), rest.contains(text: "got Segmentation")
+      else { return nil }
+      return Wording(.uwsgi, .workerKilled, pid: rest.leadingPID, signal: 11)
+    },
     // Its end by max-requests, max-worker-lifetime, reload-on-as and -rss, and by order.
     Rule("...The work of process ") {
       Wording(.uwsgi, .workerRecycle, pid: $0.pid(after: "...The work of process "))

@@ -88,6 +88,10 @@ private func wording(_ line: String) -> Wording? {
       "*** uWSGI listen queue of socket \":6000\" (fd: 6) full !!! (1025/1024) ***",
       Wording(.uwsgi, .saturated, limit: 1024)
     ),
+    (
+      "!!! uWSGI process 3279 got Segmentation Fault !!!",
+      Wording(.uwsgi, .workerKilled, pid: 3279, signal: 11)
+    ),
     ("Respawned uWSGI worker 2 (new pid: 952)", Wording(.uwsgi, .workerStarted, pid: 952)),
   ])
   func `uWSGI`(_ line: String, _ expected: Wording) {
