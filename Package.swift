@@ -62,6 +62,7 @@ let package = Package(
     source("Evidence"),
     source("CaptureFile"),
     source("Correlator", ["Evidence"]),
+    source("Session", ["CaptureFile", "Evidence"]),
     source("Report", ["Correlator", "Evidence"]),
     source(
       "Sweep", ["Evidence", .product(name: "Histogram", package: "hdrhistogram-swift")]),
@@ -70,7 +71,7 @@ let package = Package(
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
-        "NginxProbe", "LabWorld", "Sweep",
+        "NginxProbe", "LabWorld", "Session", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -101,6 +102,7 @@ let package = Package(
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
+    test("Session", ["CaptureFile", "Evidence"]),
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(
