@@ -63,6 +63,7 @@ public struct Correlator: Sendable {
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .reuseGaps(let gaps): withTally(gaps.responder) { $0.count(gaps) }
     case .nginxLine(let line): observe(line, at: time)
+    case .nginxErrorCount(let crowd): count(crowd)
     case .nginxRequest(let request): observe(request, at: time)
     case .upstreamTraffic(let traffic): observe(traffic)
     case .nginx(let instance): observe(instance)

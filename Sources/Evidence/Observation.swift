@@ -23,6 +23,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case reuseGaps(ReuseGaps)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
+    /// Errors in its log that were too many to tell each.
+    case nginxErrorCount(NginxErrorCount)
     /// A request that nginx wrote to its access log, and that matters.
     case nginxRequest(NginxRequest)
     /// What the access log says of an upstream so far.
