@@ -65,7 +65,9 @@ struct AttachCommand: ParsableCommand {
       valueName: "file"))
   var incidents: String?
 
-  @Flag(help: "Keep query strings in the report.")
+  @OptionGroup var recording: RecordingOptions
+
+  @Flag(help: "Keep query strings in the report and the recording.")
   var keepQueries = false
 
   @OptionGroup var output: OutputOptions
@@ -78,7 +80,8 @@ struct AttachCommand: ParsableCommand {
     do {
       let target = try Output(path: output.output)
       let targets = try Targets.find(self)
-      let watch = try Watch(targets, options: self)
+      let recorder = try recording.recorder(targets.loaded, interface: interface, keepQueries)
+      let watch = try Watch(targets, options: self, recorder: recorder)
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
@@ -91,7 +94,7 @@ struct AttachCommand: ParsableCommand {
         output: target, options: output, utcOffset: utcOffset(at: currentTime()))
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
-        quiet: output.quiet, signals: signals)
+        quiet: output.quiet, signals: signals, recorder: recorder, trails: watch.packets.trails)
       for spot in spots {
         session.observe(
           Observation(
@@ -104,6 +107,7 @@ struct AttachCommand: ParsableCommand {
       if let copy {
         session.onIncident = { printer.write($0, to: copy) }
       }
+      try recorder?.start()
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }

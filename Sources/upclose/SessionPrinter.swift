@@ -1,6 +1,7 @@
 import Correlator
 import Evidence
 import Report
+import Session
 
 /// Prints incidents as they stand, and the summary at the end, in the format asked for; the same for
 /// a live session, a replay and the demo.
@@ -69,6 +70,14 @@ final class SessionPrinter {
     case .json: output.write(json.summary(summary).pretty + "\n")
     }
     output.flush()
+  }
+
+  /// The incident as a recording keeps it.
+  func recorded(_ incident: Incident) -> RecordedIncident {
+    RecordedIncident(
+      time: incident.close?.time ?? incident.time.best,
+      message: IncidentText(TextStyle(utcOffset: style.utcOffset)).render(incident),
+      json: json.incident(incident).compact)
   }
 
   /// The incident as one line of JSON.
