@@ -22,6 +22,13 @@ public struct CapturedHeader: Hashable, Sendable {
   /// On the wire.
   public var originalLength: UInt32
   public var bytes: [UInt8]
+
+  public init(time: Int64, linkType: LinkType, originalLength: UInt32, bytes: [UInt8]) {
+    self.time = time
+    self.linkType = linkType
+    self.originalLength = originalLength
+    self.bytes = bytes
+  }
 }
 
 /// The latest headers of a capture, in a ring that is bounded in bytes: when a connection has ended in a

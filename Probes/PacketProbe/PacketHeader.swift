@@ -11,6 +11,8 @@ public struct PacketHeader: Hashable, Sendable {
   /// Payload bytes on the wire.
   public var length: UInt32
   public var window: UInt16
+  /// Bytes of the packet from its first to the end of the TCP header, as far as they were captured.
+  public var headerLength: Int
 
   /// Nil when the packet is no TCP, or too short to tell.
   public init?(_ packet: CapturedPacket) {
@@ -27,6 +29,10 @@ public struct PacketHeader: Hashable, Sendable {
     acknowledgement = segment.acknowledgement
     length = segment.payloadLength
     window = segment.window
+    guard let start = packet.bytes.baseAddress, let payload = segment.payload.baseAddress else {
+      return nil
+    }
+    headerLength = payload - start
   }
 
   /// Nil when the headers are no TCP.

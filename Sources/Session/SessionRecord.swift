@@ -159,6 +159,33 @@ extension SessionEntry {
   }
 }
 
+extension JournalEntry {
+  /// An observation outside of a session: nobody takes it for one.
+  /// - Returns: nil when it is too long for an entry, or cannot be encoded.
+  public init?(of observation: Observation) {
+    let entry = SessionEntry(
+      session: "", host: observation.host, sequence: 0, time: observation.time.best,
+      record: .observation(observation))
+    guard let journal = try? entry.journal(), journal.count == 1 else { return nil }
+    self = journal[0].outsideOfSession
+  }
+
+  /// A verdict outside of a session.
+  public init(of incident: RecordedIncident) {
+    let entry = SessionEntry(
+      session: "", host: "", sequence: 0, time: incident.time, record: .incident(incident))
+    self = (try? entry.journal().first?.outsideOfSession) ?? JournalEntry()
+  }
+
+  private var outsideOfSession: JournalEntry {
+    JournalEntry(
+      fields: fields.filter {
+        $0.name != SessionEntry.Field.session && $0.name != SessionEntry.Field.sequence
+          && !($0.name == "_HOSTNAME" && $0.value.isEmpty)
+      })
+  }
+}
+
 extension SessionEntry {
   /// Reads an entry of our own.
   /// - Parameter value: of its record's field, whole.

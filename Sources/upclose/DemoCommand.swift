@@ -23,6 +23,10 @@ struct DemoCommand: ParsableCommand {
   @Flag(name: .shortAndLong, help: "Show every piece of evidence.")
   var verbose = false
 
+  @Option(
+    help: ArgumentHelp("Record the session to this pcapng file.", valueName: "file"))
+  var record: String?
+
   @Flag(help: "Keep the directory with nginx's logs and the truth, and say where it is.")
   var keepFiles = false
 
@@ -71,6 +75,7 @@ struct DemoCommand: ParsableCommand {
       color.isColored(STDOUT_FILENO) ? "always" : "never",
     ]
     if verbose { arguments.append("--verbose") }
+    if let record { arguments += ["--record", record] }
     do {
       return try ChildProcess(readLink("/proc/self/exe") ?? "upclose", arguments)
     } catch {

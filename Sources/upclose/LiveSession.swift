@@ -53,6 +53,7 @@ final class LiveSession {
   func observe(_ observation: Observation) {
     recorder?.record(observation)
     correlator.observe(observation)
+    printer.observe(observation)
   }
 
   /// Runs until it is over.

@@ -52,7 +52,7 @@ struct RecordingOptions: ParsableArguments {
     }
     let now = currentTime()
     let info = RecordingInfo(
-      session: RecordingInfo.newSession(), recorder: Upclose.configuration.version,
+      session: RecordingInfo.newSession(), recorder: programVersion,
       host: hostName(), started: now,
       arguments: CommandLine.arguments.map { String(escapingControlsIn: $0.utf8) },
       kernel: Self.kernel(), utcOffset: utcOffset(at: now), clock: Self.clock(),

@@ -5,7 +5,7 @@ import Session
 
 /// Prints incidents as they stand, and the summary at the end, in the format asked for; the same for
 /// a live session, a replay and the demo.
-final class SessionPrinter {
+final class SessionPrinter: SessionReporter {
   private var crowd = Crowd()
   /// What was last said of the latest incidents.
   private var told: [Int: (cause: CauseID, lines: String)] = [:]
@@ -22,6 +22,8 @@ final class SessionPrinter {
       utcOffset: utcOffset)
     json = JSONReport(utcOffset: utcOffset)
   }
+
+  func observe(_ observation: Observation) {}
 
   func print(_ incident: Incident) {
     switch options.format {
