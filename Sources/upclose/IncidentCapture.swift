@@ -103,10 +103,12 @@ final class IncidentCapture: SessionReporter {
     }
   }
 
-  /// All there is to say on the packet that closed the connection, a line on the others.
+  /// All there is to say on the packet that closed the connection, the cause on the others.
   private func comment(_ incident: Incident, _ packet: IncidentPackets.Found) -> String {
+    guard packet.header.time == incident.close?.time?.nanoseconds else {
+      return "#\(incident.id) \(incident.upstream ?? "-") \(incident.verdict.cause.rawValue)"
+    }
     let line = text.render(incident)
-    guard packet.header.time == incident.close?.time?.nanoseconds else { return line }
     let details = text.details(incident).split(separator: "\n").map { line in
       line.drop { $0 == " " }
     }
