@@ -65,6 +65,12 @@ struct AttachCommand: ParsableCommand {
       valueName: "file"))
   var incidents: String?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "At the end also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @OptionGroup var recording: RecordingOptions
 
   @Flag(help: "Keep query strings in the report and the recording.")
@@ -79,6 +85,7 @@ struct AttachCommand: ParsableCommand {
     signal(SIGPIPE, SIG_IGN)
     do {
       let target = try Output(path: output.output)
+      let reports = try report.map(ReportFile.init)
       let targets = try Targets.find(self)
       let recorder = try recording.recorder(targets.loaded, interface: interface, keepQueries)
       let watch = try Watch(targets, options: self, recorder: recorder)
@@ -91,7 +98,7 @@ struct AttachCommand: ParsableCommand {
           BlindSpot(id: "privileges", what: "privileges were not dropped", cost: kept))
       }
       let printer = SessionPrinter(
-        output: target, options: output, utcOffset: utcOffset(at: currentTime()))
+        output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
         quiet: output.quiet, signals: signals, recorder: recorder, trails: watch.packets.trails)
@@ -111,7 +118,7 @@ struct AttachCommand: ParsableCommand {
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }
-      if let failure = target.failure ?? copy?.failure { throw fail(failure) }
+      if let failure = target.failure ?? copy?.failure ?? printer.failure { throw fail(failure) }
       if summary.books.errors > 0 { throw Exit.found }
     } catch let error as ExitCode {
       throw error

@@ -27,6 +27,13 @@ struct DemoCommand: ParsableCommand {
     help: ArgumentHelp("Record the session to this pcapng file.", valueName: "file"))
   var record: String?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "At the end also write the session's report to this file: .html, .md or .json.",
+      valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep the directory with nginx's logs and the truth, and say where it is.")
   var keepFiles = false
 
@@ -76,6 +83,7 @@ struct DemoCommand: ParsableCommand {
     ]
     if verbose { arguments.append("--verbose") }
     if let record { arguments += ["--record", record] }
+    for file in report { arguments += ["--report", file.path] }
     do {
       return try ChildProcess(readLink("/proc/self/exe") ?? "upclose", arguments)
     } catch {

@@ -16,6 +16,12 @@ struct ReplayCommand: ParsableCommand {
 
   @OptionGroup var inputs: ReplayInputs
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -26,13 +32,17 @@ struct ReplayCommand: ParsableCommand {
 
   func run() throws {
     let target: Output
-    do { target = try Output(path: output.output) } catch { throw fail("\(error)") }
+    let reports: [ReportFile]
+    do {
+      target = try Output(path: output.output)
+      reports = try report.map(ReportFile.init)
+    } catch { throw fail("\(error)") }
     let found = inputs.look()
     let printer = SessionPrinter(
-      output: target, options: output, utcOffset: inputs.offset(found))
+      output: target, options: output, utcOffset: inputs.offset(found), reports: reports)
     let (summary, failures) = inputs.play(found, to: printer)
     for failure in failures { complain("upclose: \(failure)") }
-    if let failure = target.failure { throw fail(failure) }
+    if let failure = target.failure ?? printer.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
     if summary.books.errors > 0 { throw Exit.found }
   }

@@ -4,7 +4,7 @@ import Correlator
 struct ReportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "report",
-    abstract: "A recorded session as text, ndjson, json, or its incidents for Wireshark.",
+    abstract: "A recorded session as text, JSON, Markdown or HTML, or its incidents for Wireshark.",
     discussion: """
       Takes what replay takes. With --format pcapng it writes the incidents alone: the last packets of \
       each, with the verdict as their comment, and the lines of nginx's and the kernel's log around \
@@ -16,17 +16,7 @@ struct ReportCommand: ParsableCommand {
 
   @OptionGroup var inputs: ReplayInputs
 
-  @Option(help: "text, ndjson (an object an incident), json (one document) or pcapng.")
-  var format = ReportFormat.text
-
-  @Option(help: ArgumentHelp("Write the report to a file.", valueName: "file"))
-  var output: String?
-
-  @Option(help: "auto, always or never (NO_COLOR is respected).")
-  var color: ColorChoice = .auto
-
-  @Flag(name: .shortAndLong, help: "Every piece of evidence.")
-  var verbose = false
+  @OptionGroup var output: ReportOptions<ReportFormat>
 
   func validate() throws {
     if inputs.isEmpty { throw ValidationError("give a recorded session") }
@@ -34,11 +24,11 @@ struct ReportCommand: ParsableCommand {
 
   func run() throws {
     let target: Output
-    do { target = try Output(path: output) } catch { throw fail("\(error)") }
+    do { target = try Output(path: output.output) } catch { throw fail("\(error)") }
     let found = inputs.look()
     let offset = inputs.offset(found)
     let reporter: any SessionReporter
-    if let format = OutputFormat(rawValue: format.rawValue) {
+    if let format = OutputFormat(rawValue: output.format.rawValue) {
       reporter = SessionPrinter(
         output: target, options: options(format), utcOffset: offset)
     } else {
@@ -58,15 +48,19 @@ struct ReportCommand: ParsableCommand {
   private func options(_ format: OutputFormat) -> OutputOptions {
     var options = OutputOptions()
     options.format = format
-    options.output = output
-    options.color = color
-    options.quiet = false
-    options.verbose = verbose
+    options.output = output.output
+    options.color = output.color
+    options.quiet = output.quiet
+    options.verbose = output.verbose
     return options
   }
 }
 
 /// What `report` can write: what every command writes, and pcapng.
-enum ReportFormat: String, ExpressibleByArgument, CaseIterable {
-  case text, ndjson, json, pcapng
+enum ReportFormat: String, FormatArgument {
+  case text, ndjson, json, markdown, html, pcapng
+
+  static let standard = Self.text
+  static let help: ArgumentHelp =
+    "text, ndjson (an object an incident), json (one document), markdown, html, or pcapng (the incidents for Wireshark)."
 }

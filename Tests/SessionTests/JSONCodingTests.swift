@@ -63,7 +63,7 @@ struct JSONCodingTests {
     for fact in facts { #expect(try roundTrip(fact) == fact) }
   }
 
-  @Test func `what a newer version added is passed over, and what it named anew is refused`() throws
+  @Test func `what a newer version added is passed over, an unknown case is refused`() throws
   {
     let text = #"{"blindSpot":{"id":"i","what":"w","cost":"c","new":[1,{"a":null}]}}"#
     #expect(
