@@ -69,6 +69,13 @@ final class Bed: Sendable {
       let output = "\(directory)/tc.out"
       try spaces.backends.run { _ = try runProgram(tc, arguments, output: output) }
     }
+    if let ports = scenario.localPorts {
+      try nginxSpace.run {
+        try writeFile(
+          "\(ports.first) \(ports.last)", to: "/proc/sys/net/ipv4/ip_local_port_range",
+          flags: O_WRONLY)
+      }
+    }
     servers = try zip(scenario.backends, addresses).map { spec, address in
       try Self.makeServer(spec, address, ground, options, spaces.backends, undo)
     }

@@ -11,6 +11,8 @@ struct Scenario: Sendable {
   var nginxWorkers = 1
   /// Milliseconds by which every packet from the backends is late.
   var delay: Int?
+  /// The first and the last of nginx's local ports.
+  var localPorts: (first: Int, last: Int)?
   var load: [LoadSpec] = []
   /// Those of one phase are made at once, the phases one after the other.
   var phases: [[FaultSpec]] = [[]]
@@ -30,7 +32,7 @@ struct Scenario: Sendable {
   }
 
   struct NginxLine: Sendable {
-    /// `http`, `server`, `upstream` or `location`.
+    /// `main`, `events`, `http`, `server`, `upstream` or `location`.
     var place: String
     /// Only for this backend; nil: for all.
     var backend: String?
@@ -110,7 +112,7 @@ extension Scenario {
       backends.append(BackendSpec(name: positional[0], kind: positional[1], parameters: pairs))
     case "nginx" where words.count >= 2:
       let place = words[0].split(separator: ":").map(String.init)
-      guard ["http", "server", "upstream", "location"].contains(place[0]) else { return false }
+      guard ["main", "events", "http", "server", "upstream", "location"].contains(place[0]) else { return false }
       nginx.append(
         NginxLine(
           place: place[0], backend: place.count > 1 ? place[1] : nil,
@@ -119,6 +121,9 @@ extension Scenario {
       nginxWorkers = Int(words[0]) ?? 1
     case "delay" where words.count == 1:
       delay = Int(words[0])
+    case "ports" where words.count == 2:
+      guard let first = Int(words[0]), let last = Int(words[1]) else { return false }
+      localPorts = (first, last)
     case "load" where positional.count == 1:
       load.append(
         LoadSpec(

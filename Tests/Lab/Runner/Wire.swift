@@ -18,6 +18,8 @@ final class Wire: Sendable {
     /// By token, in order.
     var requests: [String: [Sighting]] = [:]
     var opened: [Sighting] = []
+    /// By nginx's port: what it has acknowledged last.
+    var acknowledged: [UInt16: UInt32] = [:]
   }
   private let state = Mutex(State())
   private let thread = Mutex<ProbeThread?>(nil)
@@ -63,6 +65,9 @@ final class Wire: Sendable {
 
   func sightings(of token: String) -> [Sighting] { state.withLock { $0.requests[token] ?? [] } }
 
+  /// The sequence number that nginx expects next on a connection.
+  func expected(on port: UInt16) -> UInt32? { state.withLock { $0.acknowledged[port] } }
+
   /// Ports from which a connection to this backend was opened in that time.
   func opened(to backend: IPAddress, from begin: Timestamp, to end: Timestamp) -> Set<UInt16> {
     state.withLock { state in
@@ -106,6 +111,10 @@ final class Wire: Sendable {
     let sighting = Sighting(
       port: UInt16(frame[tcp]) << 8 | UInt16(frame[tcp + 1]), backend: IPAddress(v4: address),
       time: currentTime())
+    if frame[tcp + 13] & 0x10 != 0 {
+      let number = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(frame[tcp + 8 + $1]) }
+      state.withLock { $0.acknowledged[sighting.port] = number }
+    }
     if frame[tcp + 13] & 0x12 == 0x02 { state.withLock { $0.opened.append(sighting) } }
     let data = tcp + Int(frame[tcp + 12] >> 4) * 4
     let end = min(frame.count, 14 + Int(frame[16]) << 8 + Int(frame[17]))
