@@ -23,6 +23,8 @@ struct StaleRace: FaultMaker {
     var idleSince: Int64 = 0
     var warmed: [String] = []
     for round in 0..<injection.fault.number("requests", 1) {
+      // Idle in between for longer than it takes at the end: it is not the idleness that ends it.
+      if round > 0 { try injection.rest(milliseconds: Int64(injection.fault.number("gap", 0))) }
       idleSince = monotonicMilliseconds()
       warmed = try warm(clients, injection, number + 20 * (1 + round % 3))
     }
