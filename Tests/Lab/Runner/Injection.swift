@@ -108,6 +108,7 @@ extension Injection {
   var maker: any FaultMaker {
     switch fault.kind {
     case "stale", "limit", "reload": StaleRace()
+    case "crossing", "idle": Crossing()
     case "silence", "unroutable", "blackhole": Firewall()
     case "forge": ForgedReset()
     case "queue": FullQueue()

@@ -9,8 +9,8 @@ struct Scenario: Sendable {
   /// Lines for nginx's configuration, by where they go.
   var nginx: [NginxLine] = []
   var nginxWorkers = 1
-  /// Milliseconds by which every packet from the backends is late.
-  var delay: Int?
+  /// What stands between nginx and its backends; nil: nothing.
+  var relay: RelaySpec?
   /// The first and the last of nginx's local ports.
   var localPorts: (first: Int, last: Int)?
   var load: [LoadSpec] = []
@@ -37,6 +37,15 @@ struct Scenario: Sendable {
     /// Only for this backend; nil: for all.
     var backend: String?
     var text: String
+  }
+
+  struct RelaySpec: Sendable {
+    /// Milliseconds that each packet takes, either way.
+    var delay: Int64
+    /// A connection on which nothing went for so many milliseconds is forgotten, as a firewall does.
+    var forget: Int64?
+    /// Who sends on a forgotten connection gets a reset; else nothing.
+    var resets: Bool
   }
 
   struct LoadSpec: Sendable {
@@ -119,8 +128,10 @@ extension Scenario {
           text: words.dropFirst().joined(separator: " ")))
     case "workers" where words.count == 1:
       nginxWorkers = Int(words[0]) ?? 1
-    case "delay" where words.count == 1:
-      delay = Int(words[0])
+    case "relay" where positional.isEmpty:
+      relay = RelaySpec(
+        delay: pairs["delay"].flatMap(Int64.init) ?? 0, forget: pairs["forget"].flatMap(Int64.init),
+        resets: pairs["answer"] == "reset")
     case "ports" where words.count == 2:
       guard let first = Int(words[0]), let last = Int(words[1]) else { return false }
       localPorts = (first, last)
