@@ -17,6 +17,9 @@ struct StandingIncidents {
   private var doubtful: Set<Int> = []
   private var deaths: [TimeEstimate] = []
 
+  /// Something may be to be looked at again.
+  var isDoubtful: Bool { !doubtful.isEmpty || !deaths.isEmpty }
+
   subscript(id: Int) -> (error: Correlator.OpenError, incident: Incident)? { fresh[id] }
 
   mutating func add(_ error: Correlator.OpenError, _ incident: Incident) {

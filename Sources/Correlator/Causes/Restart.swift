@@ -6,7 +6,7 @@ struct Restart: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    guard c.endedAround >= 2 else { return [] }
+    guard c.endedAround >= 2 else { return c.isLocal ? [] : unseen(c) }
     var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
       switch death.how {
       case .signal(let signal) where [1, 2, 3, 9, 15].contains(signal):
@@ -24,6 +24,37 @@ struct Restart: CauseRule {
     if c.deaths.contains(where: { c.relation(to: $0.pid) != .stranger && Self.isFailure($0) }) {
       // gunicorn's master ends all when one worker fails to start: the failure is the cause.
       items.append(EvidenceItem("processes", "one of them failed by itself", decibans: -20))
+    }
+    return items
+  }
+
+  /// A backend whose processes are not seen: all its connections go at once, and then nobody listens.
+  private func unseen(_ c: Case) -> [EvidenceItem] {
+    guard let close = c.close, close.closer == .responder, close.manner != .refused,
+      c.closedTogether >= 2
+    else { return [] }
+    if let timeout = c.idleTimeout, let idle = close.idleBeforeClose,
+      (idle - timeout.value).magnitude < .milliseconds(300)
+    {
+      // Connections that went idle together are closed together by the timer.
+      return []
+    }
+    var items = [
+      EvidenceItem(
+        "packets", "the backend closed \(c.closedTogether) other connections within 50 ms",
+        decibans: 28, time: close.closedAt)
+    ]
+    if c.checks.after?.outcome == .refused {
+      items.append(
+        EvidenceItem("ports", "our next connect was refused", decibans: 15, time: c.checks.after?.time))
+    } else if c.checks.after?.outcome == .open {
+      items.append(EvidenceItem("ports", "our next connect was accepted", decibans: -3))
+    }
+    if close.requestAfterFIN {
+      items.append(
+        EvidenceItem(
+          "packets", "the backend's FIN went out before nginx sent the request", decibans: 25,
+          time: close.responderFIN))
     }
     return items
   }
