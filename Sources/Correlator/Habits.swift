@@ -93,7 +93,9 @@ struct Habits: Sendable {
 
   /// Requests that were refused for their size are closed at once, and unanswered.
   private mutating func addSize(_ connection: Connection) {
-    guard let bytes = connection.requestBytes, bytes > 0, !connection.requestAfterFIN else { return }
+    guard let bytes = connection.requestBytes, bytes > 0, !connection.requestAfterFIN else {
+      return
+    }
     let isAnswered = connection.phase == .idle && (connection.responseBytes ?? 0) > 0
     if isAnswered {
       answeredSizes += 1
@@ -107,7 +109,9 @@ struct Habits: Sendable {
   }
 
   static func isAtOnce(_ connection: Connection) -> Bool {
-    guard let sent = connection.requestSentAt, let closed = connection.closedAt else { return false }
+    guard let sent = connection.requestSentAt, let closed = connection.closedAt else {
+      return false
+    }
     // The rest of a large body may still be on its way.
     return closed - sent < .milliseconds(200)
       && (connection.phase == .awaitingResponse || connection.phase == .sendingRequest

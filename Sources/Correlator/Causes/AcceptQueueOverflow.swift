@@ -58,7 +58,8 @@ struct AcceptQueueOverflow: CauseRule {
   func fix(_ c: Case) -> Fix? {
     if let use = c.backendDescriptors, use.used * 20 >= use.limit * 19 {
       return Fix(
-        text: "\(processName(use.process)) has used up its \(use.limit) descriptors: raise LimitNOFILE= in "
+        text: "\(processName(use.process)) has used up its \(use.limit) descriptors: raise "
+          + "LimitNOFILE= in "
           + "its unit to \(use.limit * 4), or find what it does not close",
         tradeOff: "a higher limit only delays a leak")
     }

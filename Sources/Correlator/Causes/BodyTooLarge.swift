@@ -21,7 +21,7 @@ struct BodyTooLarge: CauseRule {
       // Backends that die or change their mind seldom do so within a body: it takes milliseconds.
       items.append(
         EvidenceItem(
-          "packets", "the reset came while nginx was still sending the body\(size)", decibans: 25,
+          "packets", "the reset came while nginx was still sending the body\(size)", decibans: 30,
           time: close.closedAt))
     }
     if hasAnswered {
@@ -52,6 +52,9 @@ struct BodyTooLarge: CauseRule {
       items.append(
         EvidenceItem(
           "trace", "\(processName(closer.process)) closed it itself, while it ran", decibans: 8))
+    } else if c.watchedProcesses, let owner = c.ownerName {
+      items.append(
+        EvidenceItem("processes", "\(owner), which owned it, is still running", decibans: 6))
     }
     return items
   }
@@ -74,9 +77,12 @@ struct BodyTooLarge: CauseRule {
     return Fix(
       directive: "client_max_body_size",
       value: c.sizeThreshold?.largestAnswered.map { "\(max(1, $0 >> 10))k" }, place: "the location",
-      text: "the backend does not read such a body to its end\(above): let nginx refuse it first, or "
-        + "let the backend drain it (Tomcat maxSwallowSize, uWSGI post-buffering) and raise its limit",
-      tradeOff: "larger bodies get 413 from nginx; keep proxy_request_buffering on, else the backend's "
+      text: "the backend does not read such a body to its end\(above): let nginx refuse it "
+        + "first, or "
+        + "let the backend drain it (Tomcat maxSwallowSize, uWSGI post-buffering) and raise "
+        + "its limit",
+      tradeOff:
+        "larger bodies get 413 from nginx; keep proxy_request_buffering on, else the backend's "
         + "own answer is lost")
   }
 }

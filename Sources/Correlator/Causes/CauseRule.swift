@@ -54,3 +54,8 @@ let causeRules: [any CauseRule] = [
   ConnectionTracking(),
   Middlebox(),
 ]
+
+extension Correlator {
+  /// The causes that a verdict may name, besides `unknown`.
+  public static var causes: Set<CauseID> { Set(causeRules.map(\.id)) }
+}

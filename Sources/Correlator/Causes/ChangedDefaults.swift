@@ -39,14 +39,17 @@ struct ChangedDefaults: CauseRule {
   }
 
   func ruledOut(_ c: Case) -> String? {
-    guard let group = c.group, group.keepaliveIsDefault == false, group.keepalive != nil else { return nil }
+    guard let group = c.group, group.keepaliveIsDefault == false, group.keepalive != nil else {
+      return nil
+    }
     return "keepalive is written in the configuration: no changed default"
   }
 
   func fix(_ c: Case) -> Fix? {
     if c.line.message == .invalidResponse {
       return Fix(
-        text: "the backend must send Content-Length or Transfer-Encoding, not both, and each header "
+        text: "the backend must send Content-Length or Transfer-Encoding, not both, and "
+          + "each header "
           + "once; proxy_http_version 1.0 keeps many backends from sending chunks")
     }
     let timeout = c.idleTimeout?.value ?? c.close?.idleBeforeClose

@@ -45,7 +45,8 @@ struct ClosedWithoutResponse: CauseRule {
           "trace", "its kernel's reason for the reset: \(reason)\(resetMeaning(reason))",
           decibans: 3))
     }
-    if let words = c.lastWords, let received = words.bytesReceived, let sent = close.originatorBytes,
+    if let words = c.lastWords, let received = words.bytesReceived,
+      let sent = close.originatorBytes,
       close.phase == .awaitingResponse
     {
       // What its kernel took in is what the application was given to read.
@@ -59,7 +60,7 @@ struct ClosedWithoutResponse: CauseRule {
     if close.phase == .sendingRequest || close.requestDelivery == .partlyAcknowledged {
       // Who does not read a body to its end has a reason in the body.
       items.append(
-        EvidenceItem("packets", "nginx was still sending the request", decibans: -12))
+        EvidenceItem("packets", "nginx was still sending the request", decibans: -15))
     }
     if let age = c.requestAge, let own = MasterTimeout.age(c),
       (own - age.value).magnitude <= max(age.spread, .milliseconds(300))
@@ -142,7 +143,8 @@ struct ClosedWithoutResponse: CauseRule {
       (own - age.value).magnitude <= max(age.spread, .milliseconds(300))
     {
       return Fix(
-        text: "\(whose) closes what takes longer than \(age.value) (n=\(age.count)): a write or request "
+        text: "\(whose) closes what takes longer than \(age.value) (n=\(age.count)): a "
+          + "write or request "
           + "time-out of its own (Go WriteTimeout, Node server.timeout); raise it above the slowest "
           + "request, or make that faster",
         tradeOff: "slow requests hold a connection longer")

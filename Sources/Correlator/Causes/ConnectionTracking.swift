@@ -82,7 +82,8 @@ struct ConnectionTracking: CauseRule {
   func fix(_ c: Case) -> Fix? {
     if c.tracking.isFull != nil || (c.tracking.level ?? 0) > 0.9 || c.tracking.dropped > 0 {
       return Fix(
-        text: "the table of connection tracking is full: raise net.netfilter.nf_conntrack_max, shorten "
+        text: "the table of connection tracking is full: raise "
+          + "net.netfilter.nf_conntrack_max, shorten "
           + "its time-outs, or exempt the upstream's traffic (NOTRACK); reuse connections (keepalive)",
         tradeOff: "about 300 bytes of kernel memory an entry")
     }

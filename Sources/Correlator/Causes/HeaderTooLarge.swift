@@ -62,7 +62,8 @@ struct HeaderTooLarge: CauseRule {
     while size < largest + largest / 4, size < 65536 { size *= 2 }
     if c.line.scheme != "uwsgi", c.line.scheme != "suwsgi" {
       return Fix(
-        text: "raise the backend's limit for headers to \(size) bytes (Node --max-http-header-size, Tomcat "
+        text: "raise the backend's limit for headers to \(size) bytes (Node "
+          + "--max-http-header-size, Tomcat "
           + "maxHttpHeaderSize, gunicorn --limit-request-field_size), or shrink the cookies",
         tradeOff: "memory per connection of the backend")
     }

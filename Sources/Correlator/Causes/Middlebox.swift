@@ -9,7 +9,10 @@ struct Middlebox: CauseRule {
     guard let close = c.close else { return [] }
     if close.closer == .middlebox {
       return close.forgeryMarks.map {
-        EvidenceItem("packets", "not the backend's reset: \($0)", decibans: 25, time: close.closedAt)
+        EvidenceItem(
+          "packets",
+          "not the backend's reset: "
+            + "\($0)", decibans: 25, time: close.closedAt)
       }
     }
     return silentDrop(c, close)

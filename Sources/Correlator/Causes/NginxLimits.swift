@@ -28,7 +28,8 @@ struct NginxLimits: CauseRule {
     switch (c.line.message, c.line.errno) {
     case (.workerConnectionsExhausted, _):
       Fix(
-        directive: "worker_connections", value: "\(Self.connections(c.line.text) * 4)", place: "events",
+        directive: "worker_connections", value: "\(Self.connections(c.line.text) * 4)",
+        place: "events",
         text: "now \(Self.connections(c.line.text)); both sides of every request count, and "
           + "worker_rlimit_nofile must be larger",
         tradeOff: "about 232 bytes and two events a connection, allocated at start")

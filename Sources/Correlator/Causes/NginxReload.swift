@@ -12,7 +12,9 @@ struct NginxReload: CauseRule {
     {
       return [
         EvidenceItem(
-          "nginx", "nginx reloaded its configuration within seconds, and closed first", decibans: 28,
+          "nginx",
+          "nginx reloaded its configuration within seconds, and closed "
+            + "first", decibans: 28,
           time: reload.best)
       ]
     }
@@ -39,7 +41,8 @@ struct NginxReload: CauseRule {
       items.append(
         EvidenceItem(
           "processes",
-          "its worker \(ended.pid) exited with code 0" + (owner ? "; it owned this connection" : ""),
+          "its worker \(ended.pid) exited with code 0"
+            + (owner ? "; it owned this connection" : ""),
           decibans: owner ? 40 : 20, time: ended.time.best))
       if pool?.parentLives == true {
         items.append(
@@ -60,12 +63,16 @@ struct NginxReload: CauseRule {
     guard c.close?.closer == .responder else {
       return Fix(
         directive: "worker_shutdown_timeout", place: "main",
-        text: "old workers were ended with requests in flight: give them longer than the longest request",
+        text:
+          "old workers were ended with requests in flight: give them longer than the longest request",
         tradeOff: "old workers stay that long after each reload")
     }
     return Fix(
-      directive: "keepalive_min_timeout", value: "10s", place: "the backend's http block",
-      text: "nginx 1.27.4 and later keeps idle connections that long past a reload, so that the one in "
+      directive: "keepalive_min_timeout", value: "10s",
+      place: "the backend's http "
+        + "block",
+      text:
+        "nginx 1.27.4 and later keeps idle connections that long past a reload, so that the one in "
         + "front is not caught; before it, reload the backend only when it is out of the upstream",
       tradeOff: "old workers of the backend stay that much longer after a reload")
   }

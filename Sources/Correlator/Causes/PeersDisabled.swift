@@ -34,11 +34,12 @@ struct PeersDisabled: CauseRule {
     let servers = c.group?.servers.filter { $0.maxFails > 0 } ?? []
     let now = servers.map(\.maxFails).max()
     let time = servers.map(\.failTimeout).max().map { " for \($0)" } ?? ""
-    let rule = now.map {
-      $0 == 1
-        ? "one failure disables a peer\(time) (max_fails=1)"
-        : "\($0) failures disable a peer\(time)"
-    } ?? "one failure disables a peer for 10 s, if nothing else is set"
+    let rule =
+      now.map {
+        $0 == 1
+          ? "one failure disables a peer\(time) (max_fails=1)"
+          : "\($0) failures disable a peer\(time)"
+      } ?? "one failure disables a peer for 10 s, if nothing else is set"
     return Fix(
       directive: "max_fails", value: "\(max(3, (now ?? 1) * 2))", place: c.place,
       text: roots.isEmpty

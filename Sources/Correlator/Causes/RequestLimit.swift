@@ -14,7 +14,12 @@ struct RequestLimit: CauseRule {
     else { return [] }
     guard idle <= Habits.atOnce else {
       return c.requestLimit?.value == served
-        ? [EvidenceItem("packets", "it was closed only \(idle) after its last answer", decibans: -10)]
+        ? [
+          EvidenceItem(
+            "packets",
+            "it was closed only \(idle) after its last "
+              + "answer", decibans: -10)
+        ]
         : []
     }
     // As for the idle race: nothing else makes a backend close before the request it is blamed for.
@@ -82,9 +87,12 @@ struct RequestLimit: CauseRule {
     }
     return Fix(
       directive: "keepalive_requests", value: "\(limit - 1)", place: place,
-      text: "the backend closes a connection after \(limit) requests\(now): nginx must end it first, or "
-        + "the backend's limit must go (Tomcat maxKeepAliveRequests=-1, Apache MaxKeepAliveRequests 0)",
-      tradeOff: "one new connection each \(limit - 1) requests; a POST in flight may still be lost once "
+      text:
+        "the backend closes a connection after \(limit) requests\(now): nginx must end it first, or "
+        + "the backend's limit must go (Tomcat maxKeepAliveRequests=-1, Apache "
+        + "MaxKeepAliveRequests 0)",
+      tradeOff:
+        "one new connection each \(limit - 1) requests; a POST in flight may still be lost once "
         + "where something else counts on the connection too")
   }
 }

@@ -46,7 +46,10 @@ struct Restart: CauseRule {
     ]
     if c.checks.after?.outcome == .refused {
       items.append(
-        EvidenceItem("ports", "our next connect was refused", decibans: 15, time: c.checks.after?.time))
+        EvidenceItem(
+          "ports",
+          "our next connect was "
+            + "refused", decibans: 15, time: c.checks.after?.time))
     } else if c.checks.after?.outcome == .open {
       items.append(EvidenceItem("ports", "our next connect was accepted", decibans: -3))
     }

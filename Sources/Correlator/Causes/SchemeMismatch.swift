@@ -20,7 +20,8 @@ struct SchemeMismatch: CauseRule {
   /// Plain HTTP on a port that speaks TLS: it closes at once, each time, whatever is asked.
   private func plainToTLS(_ c: Case) -> [EvidenceItem]? {
     guard c.line.scheme == "http" || c.line.scheme == "grpc", let close = c.close,
-      close.closer == .responder, close.phase == .awaitingResponse || c.line.message == .noValidHeader
+      close.closer == .responder,
+      close.phase == .awaitingResponse || c.line.message == .noValidHeader
         || c.line.message == .recvFailed,
       !close.requestAfterFIN, c.answered == 0
     else { return nil }
@@ -50,7 +51,8 @@ struct SchemeMismatch: CauseRule {
       return Fix(
         directive: c.line.scheme == "grpc" ? "grpc_pass" : "proxy_pass",
         value: c.line.scheme == "grpc" ? "grpcs://…" : "https://…",
-        text: "the port speaks TLS: change the scheme (and set proxy_ssl_server_name on), or the port")
+        text: "the port speaks TLS: change the scheme (and set proxy_ssl_server_name on), "
+          + "or the port")
     }
     return Fix(
       directive: "proxy_pass", value: "http://…",

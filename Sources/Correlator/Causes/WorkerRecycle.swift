@@ -36,7 +36,9 @@ struct WorkerRecycle: CauseRule {
     if c.endedAround >= 2 {
       items.append(
         EvidenceItem(
-          "processes", "\(c.endedAround) processes behind the port ended together: that is a restart",
+          "processes",
+          "\(c.endedAround) processes behind the port ended together: that is "
+            + "a restart",
           decibans: -15))
     }
     if let signal = death.signal, !signal.isFromParent, signal.sender?.pid != death.pid {
