@@ -17,7 +17,11 @@ extension Correlator {
         phase: connection.phase, time: connection.closedAt, connState: connection.connState,
         history: connection.history, requestDelivery: connection.requestDelivery,
         idleBeforeClose: connection.idleBeforeClose, exchanges: connection.exchanges,
-        owner: facts.owners.last, connection: connection.id)
+        owner: facts.owners.last,
+        requestAge: connection.requestAfterFIN
+          ? nil
+          : connection.requestSentAt.flatMap { sent in connection.closedAt.map { $0 - sent } },
+        connection: connection.id)
     }
     var incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,

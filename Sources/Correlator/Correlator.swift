@@ -30,6 +30,7 @@ public struct Correlator: Sendable {
   var standing = StandingIncidents()
   /// When nginx said that it reloads its configuration.
   var reloads: [TimeEstimate] = []
+  var ceilings = Ceilings()
   var started: Timestamp?
   var ended: Timestamp?
   var watchedPackets = false
@@ -65,6 +66,8 @@ public struct Correlator: Sendable {
     case .packets: break
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .reuseGaps(let gaps): withTally(gaps.responder) { $0.count(gaps) }
+    case .responseTimes(let times):
+      withTally(times.responder) { $0.latency.add(times, at: time.best) }
     case .nginxLine(let line): observe(line, at: time)
     case .nginxErrorCount(let crowd): count(crowd)
     case .nginxRequest(let request): observe(request, at: time)
@@ -88,7 +91,9 @@ public struct Correlator: Sendable {
     case .signal(let signal): host.witness.observe(signal, at: time)
     case .socketDeath(let death): host.witness.observe(death, at: time)
     case .unixSocket(let sighting): host.observe(sighting, at: time)
-    case .descriptors(let use): host.observe(use)
+    case .descriptors(let use):
+      host.observe(use)
+      ceilings.observe(use, at: time.best)
     case .port(let check):
       if let source = check.source {
         ownProbes[source] = time.best
@@ -99,6 +104,7 @@ public struct Correlator: Sendable {
       counters[totals.source] = totals
       if totals.source == "packets" { watchedPackets = true }
       host.noteWatched(source: totals.source)
+      ceilings.observe(totals, at: time.best)
       if totals.source == "network" { host.network.observe(totals, at: time.best) }
     case .blindSpot(let spot):
       if !blindSpots.contains(where: { $0.id == spot.id && $0.what == spot.what }),

@@ -17,6 +17,9 @@ struct Crowd: Sendable {
     self.shortest = shortest
   }
 
+  /// The estimate from all values, the last ones too: for the end, when it is asked for once.
+  var latest: Estimate? { sinceEstimate == 0 ? estimate : crowded() }
+
   /// All that were added and are not forgotten.
   var count: Int { values.count }
 

@@ -6,6 +6,7 @@ struct UpstreamTally: Sendable {
   private(set) var habits = Habits()
   /// How often connections were reused after a gap of each length (`ReuseGaps.bucket`).
   private(set) var reuseGaps: [Int: UInt64] = [:]
+  var latency = Latency()
   private var recentChecks: [(time: Timestamp, check: PortCheck)] = []
   /// The backend's latest closes, healthy ones too, in the order in which they were told.
   private var recentCloses: [(time: Timestamp, id: UInt64)] = []
@@ -89,9 +90,9 @@ struct UpstreamTally: Sendable {
   /// Everything measured, for a report.
   func measured() -> UpstreamStatistics {
     var all = statistics
-    all.idleTimeout = idleTimeout
+    all.idleTimeout = habits.idle.latest
     all.requestLimit = habits.requestLimit
-    all.requestAge = habits.age.estimate
+    all.requestAge = habits.age.latest
     all.sizeThreshold = habits.sizeThreshold
     all.mostOpen = habits.mostOpen
     all.reuses = reuseGaps.values.reduce(0, &+)

@@ -68,6 +68,16 @@ struct ReplayCommand: ParsableCommand {
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Count what a setting would have changed, as keepalive_timeout=4s (also keepalive_requests, \
+      keepalive, proxy_next_upstream, proxy_read_timeout, max_fails); may be given several times.
+      """,
+      valueName: "directive=value"))
+  var whatIf: [WhatIfArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -104,7 +114,7 @@ struct ReplayCommand: ParsableCommand {
       }
     }
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
-    let summary = replay.finish()
+    let summary = replay.finish(whatIf: whatIf.map(\.setting))
     for failure in failures { complain("upclose: \(failure)") }
     if let failure = target.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
@@ -192,6 +202,16 @@ struct ReplayCommand: ParsableCommand {
   }
 }
 
+/// A changed setting on the command line.
+struct WhatIfArgument: ExpressibleByArgument {
+  var setting: WhatIfSetting
+
+  init?(argument: String) {
+    guard let setting = WhatIfSetting(argument) else { return nil }
+    self.setting = setting
+  }
+}
+
 /// Feeds files to a correlator in the order of time.
 private struct Replay {
   /// Errors say only the second, and a worker may have stalled: what is older than this is in.
@@ -240,11 +260,14 @@ private struct Replay {
     sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
+    func put(_ time: Timestamp, _ fact: Observation.Fact) {
       feed.replay.correlator.observe(
-        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
     }
-    let result = analyzeCapture(path: path, options: options, reuse: put) {
+    let result = analyzeCapture(
+      path: path, options: options, reuse: { put($0, .reuseGaps($1)) },
+      answers: { put($0, .responseTimes($1)) }
+    ) {
       var connection = $0
       connection.id |= number << 48
       feed.replay.put(connection)
@@ -287,14 +310,14 @@ private struct Replay {
     for incident in correlator.advance(to: time) { printer.print(incident) }
   }
 
-  mutating func finish() -> Summary {
+  mutating func finish(whatIf: [WhatIfSetting]) -> Summary {
     sortQueue()
     while let next = queued.last {
       release(until: next.time.best)
       advance(to: next.time.best - Self.lateness)
     }
     for incident in correlator.finish() { printer.print(incident) }
-    var summary = correlator.summary()
+    var summary = correlator.summary(whatIf: whatIf)
     summary.started = span?.first
     summary.ended = span?.last
     printer.print(summary)

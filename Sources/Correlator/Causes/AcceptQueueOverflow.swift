@@ -51,7 +51,8 @@ struct AcceptQueueOverflow: CauseRule {
   }
 
   func ruledOut(_ c: Case) -> String? {
-    c.tracking.isWatched && c.isLocal && c.listenOverflows == 0 && c.fullQueue == nil
+    c.close?.phase == .connecting && c.tracking.isWatched && c.isLocal && c.listenOverflows == 0
+      && c.fullQueue == nil
       ? "no accept queue was full (ListenOverflows did not move)" : nil
   }
 

@@ -39,9 +39,9 @@ struct ChangedDefaults: CauseRule {
   }
 
   func ruledOut(_ c: Case) -> String? {
-    guard let group = c.group, group.keepaliveIsDefault == false, group.keepalive != nil else {
-      return nil
-    }
+    guard c.close?.requestAfterFIN == true, let group = c.group, group.keepalive != nil,
+      group.keepaliveIsDefault == false
+    else { return nil }
     return "keepalive is written in the configuration: no changed default"
   }
 

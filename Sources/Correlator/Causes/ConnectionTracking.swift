@@ -75,7 +75,8 @@ struct ConnectionTracking: CauseRule {
   }
 
   func ruledOut(_ c: Case) -> String? {
-    c.tracking.isWatched && c.tracking.dropped == 0 && c.tracking.isFull == nil
+    let couldBe = isConnecting(c) || c.close?.responderReset?.manner == .passiveReset
+    return couldBe && c.tracking.isWatched && c.tracking.dropped == 0 && c.tracking.isFull == nil
       ? "connection tracking on this host dropped nothing" : nil
   }
 

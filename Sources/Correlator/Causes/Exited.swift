@@ -18,6 +18,9 @@ struct Exited: CauseRule {
     var items = c.weighDeaths(
       source: "processes", watched: c.watchedProcesses, missing: "no process of it exited",
       words: words)
+    if let death = c.likeliestDeath(words)?.death, c.hasKernelsWord(on: death.pid) {
+      items.append(EvidenceItem("kernel", "the kernel's log says what ended it", decibans: -50))
+    }
     if let death = c.likeliestDeath(words)?.death, case .code(0) = death.how,
       let pool = c.recycling[death.pid], pool.parentLives == true,
       pool.successor != nil || pool.earlier > 0

@@ -52,7 +52,9 @@ struct HeaderTooLarge: CauseRule {
   }
 
   func ruledOut(_ c: Case) -> String? {
-    guard let bytes = c.close?.requestBytes, bytes < 4096 else { return nil }
+    guard let close = c.close, close.closer == .responder, close.phase == .awaitingResponse,
+      let bytes = close.requestBytes, bytes < 4096
+    else { return nil }
     return "the request is small (\(bytes) bytes)"
   }
 

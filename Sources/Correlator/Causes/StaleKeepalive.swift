@@ -88,7 +88,8 @@ struct StaleKeepalive: CauseRule {
   }
 
   func ruledOut(_ c: Case) -> String? {
-    guard let close = c.close, let fin = close.responderFIN, let sent = close.requestSentAt,
+    guard let close = c.close, close.closer == .responder, let fin = close.responderFIN,
+      let sent = close.requestSentAt,
       !close.requestAfterFIN, sent < fin
     else { return nil }
     return "no stale keepalive race: the request went out \(fin - sent) before the backend's FIN"
