@@ -62,7 +62,13 @@ let package = Package(
     source("Evidence"),
     source("CaptureFile"),
     source("Correlator", ["Evidence"]),
-    source("Report", ["Correlator", "Evidence"]),
+    // The page, style and script of the HTML report become part of the program.
+    .target(
+      name: "Report", dependencies: ["Correlator", "Evidence"], path: "Sources/Report",
+      resources: [
+        .embedInCode("Page/page.html"), .embedInCode("Page/style.css"),
+        .embedInCode("Page/script.js"),
+      ], swiftSettings: strict),
     source(
       "Sweep", ["Evidence", .product(name: "Histogram", package: "hdrhistogram-swift")]),
     .executableTarget(
@@ -82,6 +88,13 @@ let package = Package(
     .executableTarget(
       name: "lab-backend", dependencies: ["CLinux", "LinuxHost"], path: "Tests/Lab/Backend",
       swiftSettings: strict),
+    .executableTarget(
+      name: "lab",
+      dependencies: [
+        "CLinux", "Evidence", "LabWorld", "LinuxHost",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/Lab/Runner", swiftSettings: strict),
 
     .executableTarget(
       name: "kernel-benchmark",

@@ -78,6 +78,12 @@ struct ReplayCommand: ParsableCommand {
       valueName: "directive=value"))
   var whatIf: [WhatIfArgument] = []
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -91,9 +97,14 @@ struct ReplayCommand: ParsableCommand {
 
   func run() throws {
     let target: Output
-    do { target = try Output(path: output.output) } catch { throw fail("\(error)") }
-    var replay = Replay(
-      printer: SessionPrinter(output: target, options: output, utcOffset: offset))
+    let reports: [ReportFile]
+    do {
+      target = try Output(path: output.output)
+      reports = try report.map(ReportFile.init)
+    } catch { throw fail("\(error)") }
+    let printer = SessionPrinter(
+      output: target, options: output, utcOffset: offset, reports: reports)
+    var replay = Replay(printer: printer)
     var failures: [String] = []
     var formats: [AccessLogFormat] = []
     if let nginxConfig {
@@ -116,7 +127,7 @@ struct ReplayCommand: ParsableCommand {
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
     let summary = replay.finish(whatIf: whatIf.map(\.setting))
     for failure in failures { complain("upclose: \(failure)") }
-    if let failure = target.failure { throw fail(failure) }
+    if let failure = target.failure ?? printer.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
     if summary.books.errors > 0 { throw Exit.found }
   }
@@ -233,8 +244,12 @@ private struct Replay {
 
   mutating func observe(_ fact: Observation.Fact) {
     let time = lastLine ?? currentTime()
-    correlator.observe(
-      Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+    give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+  }
+
+  private mutating func give(_ observation: Observation) {
+    correlator.observe(observation)
+    printer.observe(observation)
   }
 
   /// Keeps a log's entry until the packets have come so far; what is no event, as the books of a log,
@@ -249,7 +264,7 @@ private struct Replay {
       queued.append(observation)
       cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)
-    default: correlator.observe(observation)
+    default: give(observation)
     }
   }
 
@@ -290,7 +305,7 @@ private struct Replay {
     release(until: connection.lastPacket)
     cover(connection.firstPacket)
     cover(connection.lastPacket)
-    correlator.observe(
+    give(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
         fact: .connection(connection)))
@@ -299,7 +314,7 @@ private struct Replay {
 
   private mutating func release(until time: Timestamp) {
     while let next = queued.last, next.time.best <= time {
-      correlator.observe(next)
+      give(next)
       queued.removeLast()
     }
   }
