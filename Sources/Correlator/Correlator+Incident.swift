@@ -90,6 +90,7 @@ extension Correlator {
     c.answer = access.answer(to: line, at: error.time)
     c.disabling = error.disabling
     c.failures = error.failures
+    gatherBackendLines(&c)
     return c
   }
 
@@ -128,6 +129,16 @@ extension Correlator {
       invalid: moved("conntrack invalid"), level: counts.trackingLevel,
       isFull: host.troubles("conntrack table full", near: error.time, within: .seconds(10)))
     c.reload = reloads.last { $0.distance(to: error.time) < .seconds(3) }
+  }
+
+  private func gatherBackendLines(_ c: inout Case) {
+    c.watchedBackendLog = host.backendLog.isWatching
+    let processes = c.owners + c.backends
+    c.backendLines = host.backendLog.lines(
+      near: c.moment,
+      of: BackendLog.Subject(
+        upstream: c.line.upstream, client: c.close?.flow.originator,
+        pids: Set(processes.map(\.pid)), units: Set(processes.compactMap(\.unit))))
   }
 
   /// The groups that the line may be about: those of the nginx whose worker wrote it, where that is

@@ -94,6 +94,10 @@ public struct Correlator: Sendable {
     case .descriptors(let use):
       host.observe(use)
       ceilings.observe(use, at: time.best)
+    case .backendLine(let line):
+      host.backendLog.observe(line, at: time)
+      // The master tells of a worker's end a moment after it.
+      if line.kind != .context { standing.somebodyDied(at: time) }
     case .port(let check):
       if let source = check.source {
         ownProbes[source] = time.best
