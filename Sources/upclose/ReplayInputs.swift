@@ -75,6 +75,16 @@ struct ReplayInputs: ParsableArguments {
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Count what a setting would have changed, as keepalive_timeout=4s (also keepalive_requests, \
+      keepalive, proxy_next_upstream, proxy_read_timeout, max_fails); may be given several times.
+      """,
+      valueName: "directive=value"))
+  var whatIf: [WhatIfArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -147,7 +157,7 @@ struct ReplayInputs: ParsableArguments {
         replay.observe(.blindSpot(spot))
       }
     }
-    return (replay.finish(), failures)
+    return (replay.finish(whatIf: whatIf.map(\.setting)), failures)
   }
 
   private func readCaptures(_ replay: inout Replay, _ found: Found) -> [String] {
