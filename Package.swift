@@ -82,6 +82,13 @@ let package = Package(
     .executableTarget(
       name: "lab-backend", dependencies: ["CLinux", "LinuxHost"], path: "Tests/Lab/Backend",
       swiftSettings: strict),
+    .executableTarget(
+      name: "lab",
+      dependencies: [
+        "CLinux", "Evidence", "LabWorld", "LinuxHost",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/Lab/Runner", swiftSettings: strict),
 
     .executableTarget(
       name: "kernel-benchmark",

@@ -9,20 +9,34 @@ public import Evidence
 /// - Parameters:
 ///   - path: pcap or pcapng, or `-` for standard input.
 ///   - options: `.offline` for Zeek's answers; set `upstreams` to name the responders.
+///   - reuse: gets, once a second of the packets' time and at the end, how long connections had been
+///     idle when they were reused since the last time, and when that was; nil when nobody asks.
 ///   - report: gets each connection as it ends, in the order of its end, and then those still open in
 ///     the order of their first packet.
 /// - Returns: the books, and why the file could not be read to its end.
 public func analyzeCapture(
-  path: String, options: TrackerOptions = .offline, report: @escaping (Connection) -> Void
+  path: String, options: TrackerOptions = .offline,
+  reuse: ((Timestamp, ReuseGaps) -> Void)? = nil, report: @escaping (Connection) -> Void
 ) -> CaptureAnalysis {
+  var options = options
+  options.countsReuse = reuse != nil
   var tracker = Tracker(options: options, report: report)
   var failure: CaptureError?
+  var nextReuse = Int64.min
+  func tellReuse() {
+    for gaps in tracker.reuse.take() { reuse?(Timestamp(nanoseconds: tracker.now), gaps) }
+    nextReuse = tracker.now &+ 1_000_000_000
+  }
   do throws(CaptureError) {
     var reader = try CaptureReader(path: path)
-    try reader.readBatches { tracker.process($0) }
+    try reader.readBatches {
+      tracker.process($0)
+      if !tracker.reuse.isEmpty, tracker.now >= nextReuse { tellReuse() }
+    }
   } catch {
     failure = error
   }
+  tellReuse()
   tracker.finish()
   return CaptureAnalysis(counters: tracker.counters, error: failure)
 }

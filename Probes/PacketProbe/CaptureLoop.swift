@@ -204,6 +204,9 @@ final class CaptureLoop: @unchecked Sendable {
       sink(
         Observation(host: host, time: TimeEstimate(exactly: now), fact: .ordinaryCloses(closes)))
     }
+    for gaps in tracker.reuse.take() {
+      sink(Observation(host: host, time: TimeEstimate(exactly: now), fact: .reuseGaps(gaps)))
+    }
     lastDrops = session.capture.drops
     let kernel = earlierDrops.kernel + lastDrops.kernel
     let interface = earlierDrops.interface + lastDrops.interface

@@ -100,6 +100,8 @@ struct Record: BitwiseCopyable {
   var ending: UInt32 = 0
   /// The number of its `Tallies`; 0 while there is nothing to count.
   var tallies: UInt32 = 0
+  /// Its responder's number in the `ReuseTally`; 0 until it was asked for.
+  var reuse: UInt16 = 0
   var id: UInt64
   var first: Int64
   /// The last packet that counts for Zeek's duration.

@@ -88,6 +88,7 @@ extension Tracker {
         return
       }
     }
+    let idleSince = record.pointee.lastPayload
     record.pointee.lastPayload = segment.pointee.time
     if marks.contains(.open) {
       record.pointee.exchange.requestBytes &+= UInt64(fresh)
@@ -105,6 +106,11 @@ extension Tracker {
       // The rest of a request whose answer came early.
       record.pointee.exchange.requestBytes &+= UInt64(fresh)
       return
+    }
+    if options.countsReuse, marks.isDisjoint(with: [.uncountable, .http2]),
+      record.pointee.exchange.responseBytes > 0, isAnswered(record.pointee.exchange) != false
+    {
+      countReuse(record, idleSince: idleSince, segment)
     }
     beginRequest(record, segment, fresh)
   }

@@ -28,6 +28,8 @@ struct Tracker: ~Copyable {
   var headersSince = Int64.min
   /// Ends that were not told one by one (`Tracker+Ordinary`).
   var ordinary = OrdinaryTally()
+  /// Idle times before a reuse, when somebody asks for them (`TrackerOptions.countsReuse`).
+  var reuse = ReuseTally()
   let report: (Connection) -> Void
   /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
   private let segments: UnsafeMutablePointer<Segment>

@@ -32,6 +32,9 @@ public struct TrackerOptions: Sendable {
   /// Copies of a packet that another interface saw within this time are dropped; nil to keep them.
   public var duplicateWindow: TimeSpan? = .microseconds(500)
 
+  /// Whether idle times before a reuse are counted (`ReuseGaps`).
+  public var countsReuse = false
+
   // Zeek's timers (scripts/base/init-bare.zeek), by packet time.
   /// `tcp_SYN_timeout`: after this a connection is looked at for the first time.
   public var synTimeout = TimeSpan.seconds(5)
@@ -75,6 +78,7 @@ public struct TrackerOptions: Sendable {
   public static var attached: Self {
     var options = Self()
     options.cutPayloadIsGap = false
+    options.countsReuse = true
     options.attemptDelay = .seconds(150)
     // Tens of thousands may close each second; what trails in comes within round trips.
     options.closeDelay = .seconds(2)

@@ -58,6 +58,8 @@ public struct Correlator: Sendable {
     ended = max(ended ?? time.best, time.best)
     switch observation.fact {
     case .connection(let connection): observe(connection)
+    // Drawn, not judged: it comes after the verdict.
+    case .packets: break
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .reuseGaps(let gaps): withTally(gaps.responder) { $0.count(gaps) }
     case .nginxLine(let line): observe(line, at: time)

@@ -15,6 +15,8 @@ public struct Observation: Hashable, Codable, Sendable {
   public enum Fact: Hashable, Codable, Sendable {
     /// A TCP connection ended, or more is known of one that had.
     case connection(Connection)
+    /// The last packets of a connection whose close explains an incident.
+    case packets(PacketTrail)
     /// Others ended as they should, too many to tell each.
     case ordinaryCloses(OrdinaryCloses)
     /// How long connections had been idle when they were reused.

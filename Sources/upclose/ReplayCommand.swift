@@ -240,7 +240,11 @@ private struct Replay {
     sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    let result = analyzeCapture(path: path, options: options) {
+    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
+      feed.replay.correlator.observe(
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+    }
+    let result = analyzeCapture(path: path, options: options, reuse: put) {
       var connection = $0
       connection.id |= number << 48
       feed.replay.put(connection)
