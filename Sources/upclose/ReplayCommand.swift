@@ -86,15 +86,16 @@ struct ReplayCommand: ParsableCommand {
       printer: SessionPrinter(output: target, options: output, utcOffset: offset))
     var failures: [String] = []
     var formats: [AccessLogFormat] = []
+    var instance: NginxInstance?
     if let nginxConfig {
       do {
         let loaded = try LoadedNginx(file: nginxConfig)
-        replay.observe(.nginx(loaded.instance))
+        instance = loaded.instance
         formats = loaded.accessLogFormats
       } catch { failures.append("\(error)") }
     }
-    failures += readLogs(&replay)
-    failures += readAccessLogs(&replay, formats)
+    failures += openLogs(replay.logs, formats)
+    if let instance { replay.observe(.nginx(instance)) }
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
@@ -105,6 +106,7 @@ struct ReplayCommand: ParsableCommand {
     }
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
     let summary = replay.finish()
+    failures += replay.logs.failures
     for failure in failures { complain("upclose: \(failure)") }
     if let failure = target.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
@@ -113,57 +115,38 @@ struct ReplayCommand: ParsableCommand {
 
   private var offset: Int { timeZone?.seconds ?? utcOffset(at: currentTime()) }
 
-  /// Reads the logs whole; what could be read before an error is kept.
-  private func readLogs(_ replay: inout Replay) -> [String] {
+  private func openLogs(_ logs: ReplayLogs, _ configured: [AccessLogFormat]) -> [String] {
     var failures: [String] = []
     let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
     var options = LogOptions(zone: zone, keepsQueryStrings: keepQueries)
     // The rest is counted: a long log is mostly other things.
     options.onlyUpstreamFailures = true
     for path in errorLog {
-      do {
-        let file = try ErrorLogFile(
-          path, options: options)
-        do {
-          while let observation = try file.next() { replay.queue(observation) }
-        } catch { failures.append("\(error)") }
-        replay.observe(.counters(file.counters))
-      } catch { failures.append("\(error)") }
+      do { logs.add(try ErrorLogFile(path, options: options)) } catch { failures.append("\(error)") }
     }
-    for path in kernelLog {
-      let file = KernelLogFile(
-        path: path, host: hostName(), bootTime: bootTime?.time, reference: replay.lastLine,
-        utcOffset: offset)
-      do {
-        let content = try file.read()
-        for observation in content.observations(at: replay.lastLine ?? currentTime()) {
-          replay.queue(observation)
-        }
-        if let error = content.error { failures.append("\(error)") }
-      } catch { failures.append("\(error)") }
-    }
-    return failures
-  }
-
-  private func readAccessLogs(
-    _ replay: inout Replay, _ configured: [AccessLogFormat]
-  ) -> [String] {
-    var failures: [String] = []
-    let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
     let given = logFormat.compactMap(AccessLogFormat.init(written:))
     let formats = given.isEmpty ? configured + AccessLogFormat.usual : given
     for path in accessLog {
       do {
-        let file = try AccessLogFile(
-          path, formats: formats, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries),
-          watchedConnections: replay.errorConnections)
-        do {
-          while let observation = try file.next() { replay.queue(observation) }
-        } catch { failures.append("\(error)") }
-        replay.observe(.counters(file.counters))
-        if let format = file.format, let spot = format.blindSpot {
-          replay.observe(.blindSpot(spot))
-        }
+        logs.add(try AccessLogFile(path, formats: formats, options: options))
+      } catch { failures.append("\(error)") }
+    }
+    return failures + readKernelLogs(logs, zone)
+  }
+
+  private func readKernelLogs(_ logs: ReplayLogs, _ zone: LogZone) -> [String] {
+    guard !kernelLog.isEmpty else { return [] }
+    var failures: [String] = []
+    // Its lines may leave the year out.
+    let reference = errorLog.compactMap { ErrorLogFile.lastMoment(of: $0, zone: zone) }.max()
+    for path in kernelLog {
+      let file = KernelLogFile(
+        path: path, host: hostName(), bootTime: bootTime?.time, reference: reference,
+        utcOffset: offset)
+      do {
+        let content = try file.read()
+        logs.add(content.observations(at: reference ?? currentTime()), from: path)
+        if let error = content.error { failures.append("\(error)") }
       } catch { failures.append("\(error)") }
     }
     return failures
@@ -189,124 +172,5 @@ struct ReplayCommand: ParsableCommand {
         id: "processes", what: "files name no process behind a port",
         cost: "which process owned a connection is not known"))
     return spots
-  }
-}
-
-/// Feeds files to a correlator in the order of time.
-private struct Replay {
-  /// Errors say only the second, and a worker may have stalled: what is older than this is in.
-  private static let lateness = TimeSpan.seconds(10)
-
-  private let printer: SessionPrinter
-  private var correlator = Correlator()
-  private var queued: [Observation] = []
-  private var isSorted = false
-  private var advanced = Timestamp(nanoseconds: .min)
-  /// The last moment that a log named.
-  private(set) var lastLine: Timestamp?
-  /// Client connections that had errors.
-  private(set) var errorConnections: Set<UInt64> = []
-  /// The first and the last moment of what the files hold: books and blind spots have none.
-  private var span: (first: Timestamp, last: Timestamp)?
-
-  init(printer: SessionPrinter) { self.printer = printer }
-
-  mutating func observe(_ fact: Observation.Fact) {
-    let time = lastLine ?? currentTime()
-    correlator.observe(
-      Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
-  }
-
-  /// Keeps a log's entry until the packets have come so far; what is no event, as the books of a log,
-  /// counts from the start, and nginx's chatter is passed over.
-  mutating func queue(_ observation: Observation) {
-    switch observation.fact {
-    case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel, .nginxRequest:
-      if case .nginxLine(let line) = observation.fact, let connection = line.connection {
-        errorConnections.insert(connection)
-      }
-      queued.append(observation)
-      cover(observation.time.best)
-      lastLine = max(lastLine ?? observation.time.best, observation.time.best)
-    default: correlator.observe(observation)
-    }
-  }
-
-  /// - Parameter number: of the file; connections are numbered anew in each.
-  mutating func packets(
-    _ path: String, _ options: TrackerOptions, number: UInt64
-  ) -> (any Error)? {
-    sortQueue()
-    // The state leaves `self` for the tracker's callback, and comes back.
-    let feed = Feed(replay: self)
-    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
-      feed.replay.correlator.observe(
-        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
-    }
-    let result = analyzeCapture(path: path, options: options, reuse: put) {
-      var connection = $0
-      connection.id |= number << 48
-      feed.replay.put(connection)
-    }
-    self = feed.replay
-    observe(.counters(Counters(packets: result.counters)))
-    return result.error
-  }
-
-  private mutating func sortQueue() {
-    guard !isSorted else { return }
-    // Last first, so that the next is taken off the end.
-    queued = queued.enumerated()
-      .sorted { ($1.element.time.best, $1.offset) < ($0.element.time.best, $0.offset) }
-      .map(\.element)
-    isSorted = true
-  }
-
-  private mutating func put(_ connection: Connection) {
-    release(until: connection.lastPacket)
-    cover(connection.firstPacket)
-    cover(connection.lastPacket)
-    correlator.observe(
-      Observation(
-        host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
-        fact: .connection(connection)))
-    advance(to: connection.lastPacket - Self.lateness)
-  }
-
-  private mutating func release(until time: Timestamp) {
-    while let next = queued.last, next.time.best <= time {
-      correlator.observe(next)
-      queued.removeLast()
-    }
-  }
-
-  private mutating func advance(to time: Timestamp) {
-    guard time - advanced >= .seconds(1) || advanced.nanoseconds == .min else { return }
-    advanced = time
-    for incident in correlator.advance(to: time) { printer.print(incident) }
-  }
-
-  mutating func finish() -> Summary {
-    sortQueue()
-    while let next = queued.last {
-      release(until: next.time.best)
-      advance(to: next.time.best - Self.lateness)
-    }
-    for incident in correlator.finish() { printer.print(incident) }
-    var summary = correlator.summary()
-    summary.started = span?.first
-    summary.ended = span?.last
-    printer.print(summary)
-    return summary
-  }
-
-  private mutating func cover(_ time: Timestamp) {
-    span = (min(span?.first ?? time, time), max(span?.last ?? time, time))
-  }
-
-  private final class Feed {
-    var replay: Replay
-    init(replay: Replay) { self.replay = replay }
   }
 }

@@ -79,6 +79,30 @@ public final class ErrorLogFile {
     set { entries.keepsAll = newValue }
   }
 
+  /// When the last entry of a log was written, by its own stamp; nil when its end shows none.
+  ///
+  /// A plain file is looked at from its end; one that gzip made is read whole.
+  public static func lastMoment(of path: String, zone: LogZone) -> Timestamp? {
+    guard path != "-", let input = try? LogInput(path, fromEnd: 64 << 10) else { return nil }
+    var bytes = [UInt8](repeating: 0, count: 128 << 10)
+    var last: CivilTime?
+    var rest: [UInt8] = []
+    while let count = try? bytes.withUnsafeMutableBytes({ try input.read(into: $0, at: 0) }),
+      count > 0
+    {
+      let block = rest + bytes[..<count]
+      // The last line that starts with a stamp; that of a block that is cut comes with the next one.
+      for line in block.split(separator: 10).reversed() {
+        guard let time = CivilTime(Array(line.prefix(CivilTime.length)).span) else { continue }
+        last = time
+        break
+      }
+      rest = Array(block.suffix(CivilTime.length))
+    }
+    var clock = LogClock(zone)
+    return last.map { clock.moment($0) }
+  }
+
   private func readChunk() throws {
     let count: Int
     if prefix?.isNone ?? false {
