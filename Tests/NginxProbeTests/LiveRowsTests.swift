@@ -117,6 +117,8 @@ import Testing
         client.say(bytes: 8 << 20)
         let connection = listener.accept()
         connection.read(until: "\r\n\r\n", more: 1)
+        // No window is left: nginx waits, and is not just writing.
+        rows.nginx.waitUntilIdle()
         if name == "20" {
           connection.reset()
         } else {

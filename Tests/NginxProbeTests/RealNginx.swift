@@ -85,18 +85,31 @@ final class RealNginx: Sendable {
 
   func signal(_ number: Int32) { kill(pid, number) }
 
+  private var workers: [pid_t] {
+    let table = ProcessTable()
+    return table.children(pid).filter { table.title($0) == NginxArguments.workerTitle }
+  }
+
+  private func states() -> Set<Character> {
+    Set(
+      workers.compactMap { worker in
+        let stat = (try? readFile("/proc/\(worker)/stat")) ?? []
+        return String(decoding: stat, as: UTF8.self).split(separator: ")").last?.dropFirst().first
+      })
+  }
+
   /// Stops its workers, or lets them go on; it returns when they are stopped.
   func stopWorkers(_ isStopped: Bool) {
-    let table = ProcessTable()
-    let workers = table.children(pid).filter { table.title($0) == NginxArguments.workerTitle }
     for worker in workers { kill(worker, isStopped ? SIGSTOP : SIGCONT) }
-    guard isStopped else { return }
-    eventually("stopped workers") {
-      workers.allSatisfy { worker in
-        let stat = (try? readFile("/proc/\(worker)/stat")) ?? []
-        let text = String(decoding: stat, as: UTF8.self)
-        return text.split(separator: ")").last?.hasPrefix(" T") ?? false
-      }
+    if isStopped { eventually("stopped workers") { states() == ["T"] } }
+  }
+
+  /// Waits until its workers have done all that they can do now, and wait for events.
+  func waitUntilIdle() {
+    var looks = 0
+    eventually("idle workers") {
+      looks = states() == ["S"] ? looks + 1 : 0
+      return looks >= 10
     }
   }
 
