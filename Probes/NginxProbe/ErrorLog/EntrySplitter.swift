@@ -4,6 +4,8 @@ import Glibc
 ///
 /// An entry starts with a time stamp; a physical line without one continues the entry before it
 /// (headers of gRPC, an application's words and decoded paths may hold line feeds). An entry of a
+/// client's connection that is complete, and is followed by lines that name no client, is over: those
+/// are of something else that writes to the same pipe. An entry of a
 /// client's connection that opened a quote and has not yet named the client cannot be over, unless it
 /// filled nginx's buffer: what looks like an entry behind it was put there by whoever chose those
 /// words, and continues it.
@@ -23,6 +25,8 @@ struct EntrySplitter {
   /// In `buffer`: the start of the entry that may go on, of the line behind what was looked at, and
   /// where no line feed was found yet.
   private var entry: Int?
+  /// The entry has lines behind its first that are no entries.
+  private var isContinued = false
   /// The first line of the entry that looks like the start of another.
   private var swallowed: Int?
   private var line = 0
@@ -159,7 +163,9 @@ struct EntrySplitter {
       } else if flush(upTo: range.lowerBound, body) {
         entry = range.lowerBound
       }
-    } else if range.upperBound - start > Self.limit {
+    } else if range.upperBound - start <= Self.limit {
+      isContinued = true
+    } else {
       if flush(upTo: range.lowerBound, body) { overlong += 1 }
     }
   }
@@ -208,6 +214,7 @@ struct EntrySplitter {
   private mutating func flush(upTo end: Int, _ body: (Span<UInt8>, UInt64) -> Void) -> Bool {
     guard let start = entry else { return true }
     entry = nil
+    defer { isContinued = false }
     let other = swallowed
     swallowed = nil
     if let other, end - 1 - start > ErrorLogParser.longestEntry || goesOn(start..<end - 1) {
@@ -216,8 +223,26 @@ struct EntrySplitter {
       scanned = other
       return false
     }
-    body(buffer.span.extracting(start..<end - 1), bufferOffset + UInt64(start))
+    let own = ownLines(start..<end - 1)
+    strayLines += own.strays
+    body(buffer.span.extracting(start..<own.end), bufferOffset + UInt64(start))
     return true
+  }
+
+  /// Where an entry of several lines ends: behind the first when that is complete and none of the
+  /// others names a client. (What nginx writes behind a decoded path with a line feed in it does: then
+  /// the first line was put there by whoever asked for that path.)
+  private func ownLines(_ range: Range<Int>) -> (end: Int, strays: UInt64) {
+    guard isContinued else { return (range.upperBound, 0) }
+    let bytes = buffer.span.extracting(range)
+    guard let feed = bytes.first(10, in: 0..<bytes.count), feed > 0,
+      bytes[feed - 1] == UInt8(ascii: "\""),
+      bytes.first(", client: ", in: 0..<feed) != nil,
+      bytes.first(", client: ", in: feed..<bytes.count) == nil
+    else { return (range.upperBound, 0) }
+    var strays: UInt64 = 0
+    for position in feed..<bytes.count where bytes[position] == 10 { strays += 1 }
+    return (range.lowerBound + feed, strays)
   }
 
   /// Forgets what was handed out.
