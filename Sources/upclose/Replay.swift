@@ -21,8 +21,12 @@ struct Replay {
 
   mutating func observe(_ fact: Observation.Fact) {
     let time = span?.last ?? logs.start ?? currentTime()
-    correlator.observe(
-      Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+    give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+  }
+
+  private mutating func give(_ observation: Observation) {
+    correlator.observe(observation)
+    printer.observe(observation)
   }
 
   /// - Parameter number: of the file; connections are numbered anew in each.
@@ -54,7 +58,7 @@ struct Replay {
     release(until: connection.lastPacket)
     cover(connection.firstPacket)
     cover(connection.lastPacket)
-    correlator.observe(
+    give(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
         fact: .connection(connection)))
@@ -64,12 +68,12 @@ struct Replay {
   private mutating func release(until time: Timestamp) {
     while let next = logs.next(until: time) {
       switch next.fact {
-      case .nginxLine, .kernel, .nginxRequest, .nginxErrorCount:
+      case .nginxLine, .kernel, .nginxRequest, .nginxErrorCount, .backendLine:
         cover(next.time.best)
         advance(to: next.time.best - Self.lateness)
       default: break
       }
-      correlator.observe(next)
+      give(next)
     }
   }
 

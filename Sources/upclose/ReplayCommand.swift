@@ -1,4 +1,5 @@
 import ArgumentParser
+import BackendProbe
 import Correlator
 import Evidence
 import KernelProbe
@@ -46,6 +47,13 @@ struct ReplayCommand: ParsableCommand {
   var kernelLog: [String] = []
 
   @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "A backend's own log: gunicorn, uWSGI, php-fpm, Puma, Apache, HAProxy, node, or journalctl -o json.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
+
+  @Option(
     help: ArgumentHelp(
       "The output of nginx -T, or nginx.conf itself.", valueName: "file"))
   var nginxConfig: String?
@@ -68,6 +76,12 @@ struct ReplayCommand: ParsableCommand {
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -81,9 +95,14 @@ struct ReplayCommand: ParsableCommand {
 
   func run() throws {
     let target: Output
-    do { target = try Output(path: output.output) } catch { throw fail("\(error)") }
-    var replay = Replay(
-      printer: SessionPrinter(output: target, options: output, utcOffset: offset))
+    let reports: [ReportFile]
+    do {
+      target = try Output(path: output.output)
+      reports = try report.map(ReportFile.init)
+    } catch { throw fail("\(error)") }
+    let printer = SessionPrinter(
+      output: target, options: output, utcOffset: offset, reports: reports)
+    var replay = Replay(printer: printer)
     var failures: [String] = []
     var formats: [AccessLogFormat] = []
     var instance: NginxInstance?
@@ -108,7 +127,7 @@ struct ReplayCommand: ParsableCommand {
     let summary = replay.finish()
     failures += replay.logs.failures
     for failure in failures { complain("upclose: \(failure)") }
-    if let failure = target.failure { throw fail(failure) }
+    if let failure = target.failure ?? printer.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
     if summary.books.errors > 0 { throw Exit.found }
   }
@@ -122,7 +141,9 @@ struct ReplayCommand: ParsableCommand {
     // The rest is counted: a long log is mostly other things.
     options.onlyUpstreamFailures = true
     for path in errorLog {
-      do { logs.add(try ErrorLogFile(path, options: options)) } catch { failures.append("\(error)") }
+      do {
+        logs.add(try ErrorLogFile(path, options: options))
+      } catch { failures.append("\(error)") }
     }
     let given = logFormat.compactMap(AccessLogFormat.init(written:))
     let formats = given.isEmpty ? configured + AccessLogFormat.usual : given
@@ -131,14 +152,14 @@ struct ReplayCommand: ParsableCommand {
         logs.add(try AccessLogFile(path, formats: formats, options: options))
       } catch { failures.append("\(error)") }
     }
-    return failures + readKernelLogs(logs, zone)
+    guard !kernelLog.isEmpty || !backendLog.isEmpty else { return failures }
+    // Their lines may leave the year out.
+    let reference = errorLog.compactMap { ErrorLogFile.lastMoment(of: $0, zone: zone) }.max()
+    return failures + readKernelLogs(logs, reference) + openBackendLogs(logs, reference, options)
   }
 
-  private func readKernelLogs(_ logs: ReplayLogs, _ zone: LogZone) -> [String] {
-    guard !kernelLog.isEmpty else { return [] }
+  private func readKernelLogs(_ logs: ReplayLogs, _ reference: Timestamp?) -> [String] {
     var failures: [String] = []
-    // Its lines may leave the year out.
-    let reference = errorLog.compactMap { ErrorLogFile.lastMoment(of: $0, zone: zone) }.max()
     for path in kernelLog {
       let file = KernelLogFile(
         path: path, host: hostName(), bootTime: bootTime?.time, reference: reference,
@@ -147,6 +168,32 @@ struct ReplayCommand: ParsableCommand {
         let content = try file.read()
         logs.add(content.observations(at: reference ?? currentTime()), from: path)
         if let error = content.error { failures.append("\(error)") }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
+  private func openBackendLogs(
+    _ logs: ReplayLogs, _ reference: Timestamp?, _ options: LogOptions
+  ) -> [String] {
+    guard !backendLog.isEmpty else { return [] }
+    var failures: [String] = []
+    // What a backend wrote matters near an error, so those are looked for beforehand.
+    var errors: [TimeEstimate] = []
+    for path in errorLog where path != "-" {
+      guard let file = try? ErrorLogFile(path, options: options) else { continue }
+      while let observation = try? file.next() {
+        if case .nginxLine(let line) = observation.fact, line.message.isUpstreamFailure {
+          errors.append(observation.time)
+        }
+      }
+    }
+    for log in backendLog {
+      do {
+        logs.add(
+          try BackendLogFile(
+            log.source, host: hostName(), failures: errors, utcOffset: offset,
+            reference: reference))
       } catch { failures.append("\(error)") }
     }
     return failures

@@ -1,3 +1,4 @@
+import BackendProbe
 import Evidence
 import LinuxHost
 import NginxProbe
@@ -15,6 +16,7 @@ final class ReplayLogs {
     enum Reader {
       case errors(ErrorLogFile)
       case requests(AccessLogFile)
+      case backend(BackendLogFile)
       /// What was read already, as the kernel's log.
       case done
     }
@@ -54,6 +56,8 @@ final class ReplayLogs {
   func add(_ file: ErrorLogFile) { sources.append(Source(file.path, .errors(file))) }
 
   func add(_ file: AccessLogFile) { sources.append(Source(file.path, .requests(file))) }
+
+  func add(_ file: BackendLogFile) { sources.append(Source("a backend's log", .backend(file))) }
 
   /// Adds events that are in memory.
   func add(_ observations: [Observation], from path: String) {
@@ -103,6 +107,8 @@ final class ReplayLogs {
       case .errors: try readError(source)
       case .requests(let file):
         if let horizon = try file.horizon() { readErrors(until: horizon) }
+        if let next = try file.next() { source.put(next) } else { source.isAtEnd = true }
+      case .backend(let file):
         if let next = try file.next() { source.put(next) } else { source.isAtEnd = true }
       case .done: break
       }
@@ -156,12 +162,26 @@ final class ReplayLogs {
   /// The books of the logs, and what is wrong with them; at the end.
   var facts: [Observation.Fact] {
     var facts: [Observation.Fact] = []
+    var books: [String: Counters] = [:]
+    func add(_ counters: Counters) {
+      guard var sum = books[counters.source] else {
+        books[counters.source] = counters
+        return
+      }
+      sum.seen += counters.seen
+      sum.lost += counters.lost
+      sum.details.merge(counters.details) { $0 + $1 }
+      books[counters.source] = sum
+    }
     for source in sources {
       switch source.reader {
-      case .errors(let file): facts.append(.counters(file.counters))
+      case .errors(let file): add(file.counters)
       case .requests(let file):
-        facts.append(.counters(file.counters))
+        add(file.counters)
         if let spot = file.format?.blindSpot { facts.append(.blindSpot(spot)) }
+      case .backend(let file):
+        add(file.counters)
+        if let spot = file.blindSpot { facts.append(.blindSpot(spot)) }
       case .done: break
       }
       guard source.outOfOrder > 0 else { continue }
@@ -169,10 +189,10 @@ final class ReplayLogs {
         .blindSpot(
           BlindSpot(
             id: "log-order",
-            what: "\(source.outOfOrder) entries of \(source.path) are more than a minute out of order",
+            what: "\(source.outOfOrder) entries of \(source.path) are more than a minute late",
             cost: "they may miss their closes, and the requests that they belong to",
             remedy: "give each log by itself: --error-log FILE --error-log FILE.1")))
     }
-    return facts
+    return facts + books.values.sorted { $0.source < $1.source }.map { .counters($0) }
   }
 }

@@ -18,8 +18,9 @@ import Testing
 
   func failure(_ message: String, second: Int, peer: Int, path: String = "/a") -> String {
     let two = { (number: Int) in number < 10 ? "0\(number)" : "\(number)" }
-    return "2026/11/24 10:\(two(second / 60)):\(two(second % 60)) [error] 4#4: *\(second) \(message)"
-      + "\(Self.header), client: 192.0.2.7, server: s, request: \"GET \(path) HTTP/1.1\", upstream: "
+    let time = "10:\(two(second / 60)):\(two(second % 60))"
+    return "2026/11/24 \(time) [error] 4#4: *\(second) \(message)\(Self.header), "
+      + "client: 192.0.2.7, server: s, request: \"GET \(path) HTTP/1.1\", upstream: "
       + "\"http://10.0.1.\(peer):80\(path)\", host: \"h\"\n"
   }
 
@@ -49,13 +50,15 @@ import Testing
     }
     text += failure("upstream prematurely closed connection", second: 110, peer: 1)
     text += "2026/11/24 10:02:00 [warn] 4#4: *9 upstream server temporarily disabled while reading "
-    text += "response header from upstream, client: 192.0.2.7, server: s, request: \"GET / HTTP/1.1\""
-    text += ", upstream: \"http://10.0.1.1:80/\", host: \"h\"\n"
+    text += "response header from upstream, client: 192.0.2.7, server: s, "
+    text += "request: \"GET / HTTP/1.1\", upstream: \"http://10.0.1.1:80/\", host: \"h\"\n"
     text += "2026/11/24 10:02:00 [notice] 4#4: exiting\n"
     try directory.write("error.log", text)
     let result = try read()
     #expect(result.told == [.recvFailed: 1500, .prematurelyClosed: 1, .temporarilyDisabled: 1])
-    let counts = result.counted.map { "\($0.message) \($0.upstream?.description ?? "-") \($0.count)" }
+    let counts = result.counted.map { count in
+      "\(count.message) \(count.upstream?.description ?? "-") \(count.count)"
+    }
     #expect(
       counts.sorted() == [
         "recvFailed 10.0.1.0:80 1000", "recvFailed 10.0.1.1:80 1000", "recvFailed 10.0.1.2:80 2500",

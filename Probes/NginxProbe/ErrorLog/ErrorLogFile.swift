@@ -133,8 +133,8 @@ public final class ErrorLogFile {
   ) throws -> Int {
     let offset = splitter.nextOffset
     return try splitter.take(
-      atMost: chunkSize, from: { try input.read(into: $0, at: offset) }
-    ) { entries.take($0, $1) }
+      atMost: chunkSize, from: { try input.read(into: $0, at: offset) },
+      { entries.take($0, $1) })
   }
 
   private static func split(

@@ -116,7 +116,8 @@ struct FileEntries {
     for count in sieve.counts(LogClock(options.zone), path: path) {
       ready.append(
         Observation(
-          host: options.host, time: TimeEstimate(stamped: count.last), fact: .nginxErrorCount(count)))
+          host: options.host, time: TimeEstimate(stamped: count.last), fact: .nginxErrorCount(count)
+        ))
     }
   }
 }

@@ -39,10 +39,10 @@ struct LinePrefix {
   /// Nil when the block has no entry of nginx at all, by which to decide.
   init?(deciding block: ArraySlice<UInt8>) {
     self.init(firstBlock: block)
-    guard isNone, !block.split(separator: 10).contains(where: {
+    let hasEntry = block.split(separator: 10).contains {
       EntryHeader.startsEntry(Array($0).span)
-    }) else { return }
-    return nil
+    }
+    if isNone, !hasEntry { return nil }
   }
 
   /// The same bytes without what was put before each line; a line that is not whole yet is kept back.
