@@ -26,7 +26,9 @@ struct AttachCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
-    help: ArgumentHelp("Follow this error log, besides those that nginx names.", valueName: "file"))
+    help: ArgumentHelp(
+      "Follow this error log, besides those that nginx names (- for what comes through a pipe).",
+      valueName: "file"))
   var errorLog: [String] = []
 
   @Option(
