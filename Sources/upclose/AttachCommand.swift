@@ -71,6 +71,18 @@ struct AttachCommand: ParsableCommand {
       "At the end also write the report to this file: .html, .md or .json.", valueName: "file"))
   var report: [ReportArgument] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Write Prometheus metrics to this file every 15 s, for node_exporter's textfile collector.",
+      valueName: "file"))
+  var textfile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "At the bottom of a terminal: table (the upstreams side by side), line, or off (for a screen reader).",
+      valueName: "mode"))
+  var live = LiveMode.table
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -88,6 +100,7 @@ struct AttachCommand: ParsableCommand {
       let watch = try Watch(targets, options: self)
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
+      let metrics = try textfile.map(Textfile.init(path:))
       let copy = try incidents.map { try Output(path: $0) }
       var spots = targets.blindSpots + watch.blindSpots
       if let kept = Privileges.drop() {
@@ -98,7 +111,7 @@ struct AttachCommand: ParsableCommand {
         output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
-        quiet: output.quiet, signals: signals)
+        view: LiveView(live, quiet: output.quiet), textfile: metrics, signals: signals)
       for spot in spots {
         session.observe(
           Observation(

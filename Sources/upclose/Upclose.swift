@@ -24,6 +24,7 @@ struct Upclose: ParsableCommand {
     version: programVersion,
     subcommands: [
       AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, SweepCommand.self,
-      AuditCommand.self, DoctorCommand.self, DemoCommand.self,
+      AuditCommand.self, DoctorCommand.self, DemoCommand.self, SchemaCommand.self,
+      TextfileHelper.self,
     ])
 }
