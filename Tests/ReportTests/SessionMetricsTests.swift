@@ -74,26 +74,26 @@ import Testing
     #expect(!lines(&session).contains { $0.hasPrefix("upclose_upstream_closes_total{") })
   }
 
-  @Test func `a verdict that changes moves no counter back`() {
-    func incident(_ id: Int, _ cause: CauseID, revision: Int = 1) -> Incident {
-      Incident(
-        id: id, revision: revision, time: TimeEstimate(exactly: ReportSession.start),
-        message: "m", kind: .prematurelyClosed, worker: 1, nginxConnection: nil, upstream: "a:1",
-        request: nil, clientStatus: nil, retried: nil, close: nil,
-        match: Incident.Match(confidence: 1, candidates: 0),
-        verdict: Verdict(cause: cause, probability: 1, rivals: []), evidence: [], ruledOut: [],
-        fix: nil, roots: [])
+  @Test func `a verdict that changes moves no counter back`() throws {
+    var session = ReportSession()
+    session.race(at: .seconds(1))
+    var incident = try #require(session.finished().0.incidents.first)
+    incident.upstream = "a:1"
+    func revised(_ cause: CauseID, _ revision: Int) -> Incident {
+      incident.verdict.cause = cause
+      incident.revision = revision
+      return incident
     }
     var counts = IncidentCounts()
     let start = ReportSession.start
-    counts.put(incident(1, .closedWithoutResponse), at: start)
+    counts.put(revised(.closedWithoutResponse, 1), at: start)
     counts.settle(at: start + .seconds(5))
     #expect(counts.causes.isEmpty)
-    counts.put(incident(1, .oomKill, revision: 2), at: start + .seconds(6))
+    counts.put(revised(.oomKill, 2), at: start + .seconds(6))
     counts.settle(at: start + .seconds(30))
     let key = IncidentCounts.Key(upstream: "a:1", cause: .oomKill)
     #expect(counts.causes == [key: 1])
-    counts.put(incident(1, .crash, revision: 3), at: start + .seconds(31))
+    counts.put(revised(.crash, 3), at: start + .seconds(31))
     counts.settle(at: nil)
     #expect(counts.causes == [key: 1])
   }
