@@ -250,7 +250,7 @@ import Testing
 }
 
 /// An attach that runs in nginx's namespace until it is interrupted.
-private final class Session {
+final class Session {
   private let process = Process()
   private let scratch: Scratch
   private let namespace: String
