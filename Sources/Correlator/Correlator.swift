@@ -86,6 +86,10 @@ public struct Correlator: Sendable {
     case .socketDeath(let death): host.witness.observe(death, at: time)
     case .unixSocket(let sighting): host.observe(sighting, at: time)
     case .descriptors(let use): host.observe(use)
+    case .backendLine(let line):
+      host.backendLog.observe(line, at: time)
+      // The master tells of a worker's end a moment after it.
+      if line.kind != .context { standing.somebodyDied(at: time) }
     case .port(let check):
       if let source = check.source { ownProbes[source] = time.best }
       withTally(check.target) { $0.count(check, at: time.best) }

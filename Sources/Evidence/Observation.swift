@@ -43,6 +43,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case socketDeath(SocketDeath)
     case unixSocket(UnixSocketSighting)
     case descriptors(DescriptorUse)
+    /// A backend wrote to its own log.
+    case backendLine(BackendLine)
     case port(PortCheck)
     case counters(Counters)
     case blindSpot(BlindSpot)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BackendProbe
 import Correlator
 import Evidence
 import KernelProbe
@@ -44,6 +45,13 @@ struct ReplayCommand: ParsableCommand {
       "The output of dmesg, dmesg -T, dmesg --json or journalctl -k, or kern.log.",
       valueName: "file"))
   var kernelLog: [String] = []
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "A backend's own log: gunicorn, uWSGI, php-fpm, Puma, Apache, HAProxy, node, or journalctl -o json.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
 
   @Option(
     help: ArgumentHelp(
@@ -106,6 +114,7 @@ struct ReplayCommand: ParsableCommand {
     }
     failures += readLogs(&replay)
     failures += readAccessLogs(&replay, formats)
+    failures += readBackendLogs(&replay)
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
@@ -180,6 +189,24 @@ struct ReplayCommand: ParsableCommand {
     return failures
   }
 
+  private func readBackendLogs(_ replay: inout Replay) -> [String] {
+    var failures: [String] = []
+    let errors = replay.errorTimes
+    for log in backendLog {
+      do {
+        let file = try BackendLogFile(
+          log.source, host: hostName(), failures: errors, utcOffset: offset,
+          reference: replay.lastLine)
+        do {
+          while let observation = try file.next() { replay.queue(observation) }
+        } catch { failures.append("\(error)") }
+        replay.observe(.counters(file.counters))
+        if let spot = file.blindSpot { replay.observe(.blindSpot(spot)) }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
   private var blindSpots: [BlindSpot] {
     var spots: [BlindSpot] = []
     if pcap.isEmpty {
@@ -222,6 +249,11 @@ private struct Replay {
 
   init(printer: SessionPrinter) { self.printer = printer }
 
+  /// When nginx's errors happened.
+  var errorTimes: [TimeEstimate] {
+    queued.compactMap { if case .nginxLine = $0.fact { $0.time } else { nil } }
+  }
+
   mutating func observe(_ fact: Observation.Fact) {
     let time = lastLine ?? currentTime()
     give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
@@ -237,7 +269,7 @@ private struct Replay {
   mutating func queue(_ observation: Observation) {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel, .nginxRequest:
+    case .nginxLine, .kernel, .nginxRequest, .backendLine:
       if case .nginxLine(let line) = observation.fact, let connection = line.connection {
         errorConnections.insert(connection)
       }
