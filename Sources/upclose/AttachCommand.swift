@@ -103,11 +103,11 @@ struct AttachCommand: ParsableCommand {
     do {
       let target = try Output(path: output.output)
       let reports = try report.map(ReportFile.init)
+      let metrics = try textfile.map(Textfile.init(path:))
       let targets = try Targets.find(self)
       let watch = try Watch(targets, options: self)
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
-      let metrics = try textfile.map(Textfile.init(path:))
       let copy = try incidents.map { try Output(path: $0) }
       var spots = targets.blindSpots + watch.blindSpots
       if let kept = Privileges.drop() {

@@ -1,3 +1,4 @@
+import Evidence
 import Foundation
 import Glibc
 import LabWorld
@@ -17,7 +18,7 @@ import Testing
     try session.waitUntilWatching()
     #expect(session.userID == 65534, "privileges were not dropped")
     let helper = try helper(of: session.pid)
-    #expect(helper.contains("textfile-helper\0\(metrics)"))
+    #expect(helper.suffix(2) == ["textfile-helper", metrics])
     try session.wait("the first metrics are written") {
       (try? String(contentsOfFile: metrics, encoding: .utf8))?.hasSuffix("\n") == true
     }
@@ -53,16 +54,16 @@ import Testing
     #expect(outcome.err.contains("cannot write /proc/none/upclose.prom"))
   }
 
-  /// The command line of a process's child, words ended by zeros; empty without one.
-  private func helper(of pid: Int32) throws -> String {
+  /// The words of the command line of a process's child; empty without one.
+  private func helper(of pid: Int32) throws -> [String] {
     for entry in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
       guard let child = Int32(entry),
         let status = try? String(contentsOfFile: "/proc/\(child)/status", encoding: .utf8),
         status.contains("\nPPid:\t\(pid)\n"),
         let command = FileManager.default.contents(atPath: "/proc/\(child)/cmdline")
       else { continue }
-      return String(decoding: command, as: UTF8.self)
+      return command.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
     }
-    return ""
+    return []
   }
 }
