@@ -206,6 +206,22 @@ struct Exchange: BitwiseCopyable {
     static let head = Self(rawValue: 128)
     static let chunked = Self(rawValue: 256)
     static let lastChunk = Self(rawValue: 512)
+    /// The response's header has not ended; `responseLength` holds its body's length until it does.
+    static let inHeader = Self(rawValue: 1024)
+    /// What was seen of the header ends with a line, or with a line and the CR of an empty one.
+    static let atLineStart = Self(rawValue: 2048)
+    static let afterReturn = Self(rawValue: 4096)
+    /// The response has no length: it ends with the connection (RFC 9112, 6.3).
+    static let untilClose = Self(rawValue: 8192)
+    /// A segment ended within a field, which was not read, or within the status line.
+    static let lostField = Self(rawValue: 16384)
+    static let lostStatus = Self(rawValue: 32768)
+
+    /// Of one exchange, not of the connection.
+    static let ofExchange: Self = [
+      .head, .chunked, .lastChunk, .inHeader, .atLineStart, .afterReturn, .untilClose, .lostField,
+      .lostStatus,
+    ]
   }
 }
 

@@ -76,6 +76,13 @@ enum HTTP {
     return memcmp(base + bytes.count - count, end.utf8Start + 5 - count, count) == 0
   }
 
+  /// Fewer bytes than a status line needs, but nothing else than the beginning of one.
+  static func mayBeginResponse(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    let name: StaticString = "HTTP/1."
+    guard let base = bytes.baseAddress, bytes.count < 12 else { return false }
+    return memcmp(base, name.utf8Start, min(bytes.count, name.utf8CodeUnitCount)) == 0
+  }
+
   /// The header of a response (or the fields of a request), as far as it was captured.
   struct ResponseHead {
     var status = 0
@@ -96,9 +103,26 @@ enum HTTP {
 
     init() {}
 
-    mutating func readFields(_ bytes: UnsafeRawBufferPointer) {
-      guard let base = bytes.baseAddress else { return }
-      var start = 0
+    /// Goes on with a header whose first part ended within a line, behind one, or behind the CR of an
+    /// empty one. `headerLength` is then counted from these bytes on.
+    mutating func readRest(
+      _ bytes: UnsafeRawBufferPointer, atLineStart: Bool, afterReturn: Bool
+    ) {
+      guard let base = bytes.baseAddress, let first = bytes.first else { return }
+      if first == 0x0a, atLineStart || afterReturn {
+        headerLength = 1
+      } else if atLineStart, first == 0x0d, bytes.count > 1, bytes[1] == 0x0a {
+        headerLength = 2
+      } else if atLineStart {
+        readFields(bytes)
+      } else if let end = memchr(base, 0x0a, bytes.count) {
+        readFields(bytes, from: UnsafeRawPointer(end) - base + 1)
+      }
+    }
+
+    mutating func readFields(_ bytes: UnsafeRawBufferPointer, from first: Int = 0) {
+      guard let base = bytes.baseAddress, first < bytes.count else { return }
+      var start = first
       while let found = memchr(base + start, 0x0a, bytes.count - start) {
         let end = UnsafeRawPointer(found) - base
         var line = bytes[start..<end]

@@ -113,11 +113,18 @@ extension Tracker {
     switch isAnswered(exchange) {
     case true?: return .idle
     case false?: return .receivingResponse
-    case nil:
-      // A reset soon after data cuts it; after a pause, and after a FIN, the answer was complete.
-      let isCut = segment.pointee.flags.contains(.rst) && idle < 1_000_000_000
-      return isCut ? .receivingResponse : .idle
+    case nil: return phaseOfUnmeasured(exchange, isReset: segment.pointee.flags.contains(.rst), idle)
     }
+  }
+
+  /// The end of the answer cannot be told from its bytes (TLS, a header that the snap length cut, a
+  /// protocol that is not HTTP). After a second of silence it was complete. Sooner than that, a reset
+  /// cuts a plain answer, and a FIN may as well end it as cut it; a TLS backend resets what it has
+  /// answered when a close_notify comes in, so that there even a reset says nothing.
+  private func phaseOfUnmeasured(_ exchange: Exchange, isReset: Bool, _ idle: Int64) -> Phase {
+    if exchange.marks.contains(.untilClose) { return isReset ? .receivingResponse : .idle }
+    if idle >= 1_000_000_000 { return .idle }
+    return isReset && !exchange.marks.contains(.tls) ? .receivingResponse : .unknown
   }
 
   /// The handshake was seen to begin and not to be completed, and nothing was said.

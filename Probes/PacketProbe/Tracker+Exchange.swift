@@ -26,7 +26,8 @@ extension Tracker {
         if isOriginator {
           requestData(record, segment, fresh)
         } else {
-          responseData(record, segment, fresh)
+          let isNext = ahead &- own <= Int32(bitPattern: segment.pointee.payloadLength)
+          responseData(record, segment, fresh, isNext: isNext)
         }
       }
     }
@@ -128,7 +129,7 @@ extension Tracker {
     exchange.responseBytes = 0
     exchange.requestLength = -1
     exchange.responseLength = -1
-    exchange.marks.subtract([.head, .chunked, .lastChunk])
+    exchange.marks.subtract(.ofExchange)
     exchange.marks.insert(.open)
     if exchange.marks.contains(.http1), fresh == segment.pointee.payloadLength {
       if let line = HTTP.methodAndTarget(segment.pointee.payload) {
@@ -170,9 +171,11 @@ extension Tracker {
 
   // MARK: The responder speaks
 
+  /// - Parameter isNext: the segment follows what was seen before, without a hole.
   @inline(__always)
   private mutating func responseData(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ fresh: UInt32
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ fresh: UInt32,
+    isNext: Bool
   ) {
     let marks = record.pointee.exchange.marks
     if marks.contains(.tls), marks.contains(.tlsEstablished), segment.pointee.payloadLength <= 31 {
@@ -186,33 +189,10 @@ extension Tracker {
       record.pointee.exchange.responseBytes = UInt64(fresh)
       if marks.contains(.http1) { beginResponse(record, segment) }
     } else {
+      if marks.contains(.inHeader) { followHeader(record, segment, fresh, isNext: isNext) }
       record.pointee.exchange.responseBytes &+= UInt64(fresh)
     }
     if marks.contains(.http1) { followResponse(record, segment) }
-  }
-
-  private func beginResponse(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
-  ) {
-    let head = HTTP.ResponseHead(segment.pointee.payload)
-    guard let head else { return }
-    if head.status < 200 {
-      // Interim answers, and what is no longer HTTP (101): turns no longer tell.
-      record.pointee.exchange.marks.insert(.uncountable)
-      return
-    }
-    if head.isChunked {
-      record.pointee.exchange.marks.insert(.chunked)
-      return
-    }
-    guard let headerLength = head.headerLength else { return }
-    let hasNoBody =
-      record.pointee.exchange.marks.contains(.head) || head.status == 204 || head.status == 304
-    if hasNoBody {
-      record.pointee.exchange.responseLength = Int64(headerLength)
-    } else if let length = head.contentLength {
-      record.pointee.exchange.responseLength = Int64(headerLength) &+ Int64(clamping: length)
-    }
   }
 
   /// Notes the end of a response, and lets go of the request's line.
@@ -238,7 +218,7 @@ extension Tracker {
 
   /// Whether the last request got its whole answer; nil when the capture cannot tell.
   func isAnswered(_ exchange: Exchange) -> Bool? {
-    if exchange.marks.contains(.open) { return false }
+    if !exchange.marks.isDisjoint(with: [.open, .inHeader]) { return false }
     if exchange.responseBytes == 0 { return false }
     if exchange.marks.contains(.chunked) { return exchange.marks.contains(.lastChunk) }
     guard exchange.responseLength >= 0 else { return nil }

@@ -143,6 +143,7 @@ extension Tracker {
     }
     if !exchange.marks.contains(.open) {
       if exchange.isRequestCut { return .partlyAcknowledged }
+      if connection.phase == .unknown { return .unknown }
       return isAnswered(exchange) == false || connection.phase == .receivingResponse
         ? .acknowledged : .neverSent
     }
