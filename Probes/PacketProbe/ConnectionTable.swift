@@ -1,9 +1,11 @@
 import CLinux
+import Evidence
 
 /// Finds a connection by its two ends, whichever direction a packet goes: open addressing with linear
 /// probing over a power of two, at most two fifths full.
 struct ConnectionTable: ~Copyable {
   var records: Pool<Record>
+  private var pairs = Pool<AddressPair>()
   /// Number and the upper half of the hash; 0 when free.
   private var index: UnsafeMutablePointer<UInt64>
   private var mask: Int
@@ -18,48 +20,26 @@ struct ConnectionTable: ~Copyable {
 
   deinit { index.deallocate() }
 
-  /// The same for both directions.
+  /// The same for both directions of IPv4.
   @inline(__always)
-  static func hash(
-    _ a: Segment.Address, _ aPort: UInt16, _ b: Segment.Address, _ bPort: UInt16
-  ) -> UInt64 {
-    let sum = end(a, aPort) &+ end(b, bPort)
-    let mixed = sum.multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
+  static func hash(pair: UInt64, ports: UInt32) -> UInt64 {
+    mix(
+      (pair >> 32) << 16 | UInt64(ports >> 16), (pair & 0xffff_ffff) << 16 | UInt64(ports & 0xffff))
+  }
+
+  /// The same for both directions of IPv6.
+  @inline(__always)
+  static func hash(_ a: Segment.Address, _ b: Segment.Address, ports: UInt32) -> UInt64 {
+    mix(
+      end(a, UInt16(truncatingIfNeeded: ports >> 16)), end(b, UInt16(truncatingIfNeeded: ports)))
+  }
+
+  @inline(__always)
+  private static func mix(_ a: UInt64, _ b: UInt64) -> UInt64 {
+    let secret: UInt64 = 0xa076_1d64_78bd_642f
+    let both = (a ^ secret).multipliedFullWidth(by: b ^ secret)
+    let mixed = (both.high ^ both.low).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
     return mixed.high ^ mixed.low
-  }
-
-  @inline(__always)
-  static func hash(_ segment: UnsafePointer<Segment>) -> UInt64 {
-    hash(
-      segment.pointee.source, segment.pointee.sourcePort, segment.pointee.destination,
-      segment.pointee.destinationPort)
-  }
-
-  /// Asks for the entry that a look-up will begin with.
-  @inline(__always)
-  func fetchEntry(_ hash: UInt64) {
-    clinux_prefetch(index + (Int(truncatingIfNeeded: hash) & mask))
-  }
-
-  /// Asks for the connection that a look-up is likely to find.
-  @inline(__always)
-  func fetchRecord(_ hash: UInt64) {
-    let tag = hash & 0xffff_ffff_0000_0000
-    var slot = Int(truncatingIfNeeded: hash) & mask
-    while true {
-      let entry = index[slot]
-      if entry == 0 { return }
-      if entry & 0xffff_ffff_0000_0000 == tag {
-        let record = UnsafeRawPointer(records[UInt32(truncatingIfNeeded: entry)])
-        var line = 0
-        while line < MemoryLayout<Record>.size {
-          clinux_prefetch(record + line)
-          line += 64
-        }
-        return
-      }
-      slot = (slot &+ 1) & mask
-    }
   }
 
   @inline(__always)
@@ -67,6 +47,81 @@ struct ConnectionTable: ~Copyable {
     let value = address.low ^ address.high &* 0xa076_1d64_78bd_642f ^ UInt64(port) << 47
     let mixed = value.multipliedFullWidth(by: 0xe703_7ed1_a0b4_28db)
     return mixed.high ^ mixed.low
+  }
+
+  @inline(__always)
+  static func hash(_ segment: UnsafePointer<Segment>) -> UInt64 {
+    if segment.pointee.isSix {
+      return hash(
+        segment.pointee.source, segment.pointee.destination, ports: segment.pointee.ports)
+    }
+    return hash(pair: segment.pointee.pair, ports: segment.pointee.ports)
+  }
+
+  private func hash(of record: UnsafeMutablePointer<Record>) -> UInt64 {
+    let ports = record.pointee.ports
+    guard record.pointee.marks.contains(.six) else {
+      return Self.hash(pair: record.pointee.pair, ports: ports)
+    }
+    let pair = pair(record)
+    return Self.hash(pair.pointee.originator, pair.pointee.responder, ports: ports)
+  }
+
+  private func pair(_ record: UnsafeMutablePointer<Record>) -> UnsafeMutablePointer<AddressPair> {
+    pairs[UInt32(truncatingIfNeeded: record.pointee.pair)]
+  }
+
+  // MARK: The ends
+
+  func originator(_ record: UnsafeMutablePointer<Record>) -> Endpoint {
+    guard record.pointee.marks.contains(.six) else {
+      return endpoint(record.pointee.pair >> 32, record.pointee.originatorPort)
+    }
+    return endpoint(pair(record).pointee.originator, record.pointee.originatorPort)
+  }
+
+  func responder(_ record: UnsafeMutablePointer<Record>) -> Endpoint {
+    guard record.pointee.marks.contains(.six) else {
+      return endpoint(record.pointee.pair, record.pointee.responderPort)
+    }
+    return endpoint(pair(record).pointee.responder, record.pointee.responderPort)
+  }
+
+  private func endpoint(_ v4: UInt64, _ port: UInt16) -> Endpoint {
+    Endpoint(address: IPAddress(v4: UInt32(truncatingIfNeeded: v4)), port: port)
+  }
+
+  private func endpoint(_ address: Segment.Address, _ port: UInt16) -> Endpoint {
+    Endpoint(address: IPAddress(high: address.high, low: address.low), port: port)
+  }
+
+  /// The originator becomes the responder.
+  func exchangeEnds(_ record: UnsafeMutablePointer<Record>) {
+    record.pointee.ports = record.pointee.ports.halvesSwapped
+    if record.pointee.marks.contains(.six) {
+      let pair = pair(record)
+      swap(&pair.pointee.originator, &pair.pointee.responder)
+    } else {
+      record.pointee.pair = record.pointee.pair.halvesSwapped
+    }
+  }
+
+  // MARK: Looking up
+
+  /// Asks for the entry that a look-up will begin with.
+  @inline(__always)
+  func fetchEntry(_ hash: UInt64) {
+    clinux_prefetch(index + (Int(truncatingIfNeeded: hash) & mask))
+  }
+
+  /// Asks for what an ordinary packet needs of the connection that a look-up is likely to find.
+  @inline(__always)
+  func fetchRecord(_ hash: UInt64) {
+    let entry = index[Int(truncatingIfNeeded: hash) & mask]
+    if entry == 0 { return }
+    let record = UnsafeRawPointer(records[UInt32(truncatingIfNeeded: entry)])
+    clinux_prefetch(record)
+    clinux_prefetch(record + 64)
   }
 
   /// - Returns: the connection's number, and whether the segment's source is its originator; 0 when
@@ -82,17 +137,13 @@ struct ConnectionTable: ~Copyable {
       if entry & 0xffff_ffff_0000_0000 == tag {
         let number = UInt32(truncatingIfNeeded: entry)
         let record = records[number]
-        if record.pointee.originatorPort == segment.pointee.sourcePort,
-          record.pointee.responderPort == segment.pointee.destinationPort,
-          record.pointee.originatorAddress == segment.pointee.source,
-          record.pointee.responderAddress == segment.pointee.destination
+        if record.pointee.ports == segment.pointee.ports,
+          has(record, segment, originator: true)
         {
           return (number, true)
         }
-        if record.pointee.responderPort == segment.pointee.sourcePort,
-          record.pointee.originatorPort == segment.pointee.destinationPort,
-          record.pointee.responderAddress == segment.pointee.source,
-          record.pointee.originatorAddress == segment.pointee.destination
+        if record.pointee.ports == segment.pointee.ports.halvesSwapped,
+          has(record, segment, originator: false)
         {
           return (number, false)
         }
@@ -101,27 +152,64 @@ struct ConnectionTable: ~Copyable {
     }
   }
 
-  mutating func insert(_ record: Record, hash: UInt64) -> UInt32 {
+  /// Whether the addresses are those of a segment from this side.
+  @inline(__always)
+  private func has(
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, originator: Bool
+  ) -> Bool {
+    if segment.pointee.isSix || record.pointee.marks.contains(.six) {
+      return hasSix(record, segment, originator: originator)
+    }
+    let pair = segment.pointee.pair
+    return record.pointee.pair == (originator ? pair : pair.halvesSwapped)
+  }
+
+  private func hasSix(
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, originator: Bool
+  ) -> Bool {
+    guard segment.pointee.isSix, record.pointee.marks.contains(.six) else { return false }
+    let pair = pair(record)
+    let (a, b) = (pair.pointee.originator, pair.pointee.responder)
+    let (source, destination) = (segment.pointee.source, segment.pointee.destination)
+    return originator ? a == source && b == destination : b == source && a == destination
+  }
+
+  // MARK: Change
+
+  /// - Parameter flips: the segment's source is the responder.
+  mutating func insert(
+    _ record: Record, _ segment: UnsafePointer<Segment>, flips: Bool
+  ) -> UInt32 {
     if (count + 1) * 5 > (mask + 1) * 2 { grow() }
     let number = records.take(record)
-    place(number, hash)
+    let made = records[number]
+    made.pointee.ports = segment.pointee.ports
+    if segment.pointee.isSix {
+      made.pointee.marks.insert(.six)
+      let pair = AddressPair(
+        originator: segment.pointee.source, responder: segment.pointee.destination)
+      made.pointee.pair = UInt64(pairs.take(pair))
+    } else {
+      made.pointee.pair = segment.pointee.pair
+    }
+    if flips { exchangeEnds(made) }
+    place(number, segment.pointee.hash)
     count += 1
     return number
   }
 
   mutating func remove(_ number: UInt32) {
     let record = records[number]
-    let hash = Self.hash(
-      record.pointee.originatorAddress, record.pointee.originatorPort,
-      record.pointee.responderAddress, record.pointee.responderPort)
-    var slot = Int(truncatingIfNeeded: hash) & mask
+    var slot = Int(truncatingIfNeeded: hash(of: record)) & mask
     while index[slot] != 0, UInt32(truncatingIfNeeded: index[slot]) != number {
       slot = (slot &+ 1) & mask
     }
     guard index[slot] != 0 else { return }
     closeHole(slot)
+    if record.pointee.marks.contains(.six) { pairs.giveBack(UInt32(truncatingIfNeeded: record.pointee.pair)) }
     record.pointee.id = 0
-    record.pointee.scheduled = .max
+    record.pointee.marks = []
+    record.pointee.plain = []
     records.giveBack(number)
     count -= 1
   }
@@ -131,12 +219,8 @@ struct ConnectionTable: ~Copyable {
     var hole = removed
     var slot = (hole + 1) & mask
     while index[slot] != 0 {
-      let record = records[UInt32(truncatingIfNeeded: index[slot])].pointee
-      let home =
-        Int(
-          truncatingIfNeeded: Self.hash(
-            record.originatorAddress, record.originatorPort, record.responderAddress,
-            record.responderPort)) & mask
+      let record = records[UInt32(truncatingIfNeeded: index[slot])]
+      let home = Int(truncatingIfNeeded: hash(of: record)) & mask
       if (slot &- home) & mask >= (slot &- hole) & mask {
         index[hole] = index[slot]
         hole = slot
@@ -160,12 +244,7 @@ struct ConnectionTable: ~Copyable {
     index.initialize(repeating: 0, count: mask + 1)
     for slot in 0..<oldCount where old[slot] != 0 {
       let number = UInt32(truncatingIfNeeded: old[slot])
-      let record = records[number]
-      place(
-        number,
-        Self.hash(
-          record.pointee.originatorAddress, record.pointee.originatorPort,
-          record.pointee.responderAddress, record.pointee.responderPort))
+      place(number, hash(of: records[number]))
     }
     old.deallocate()
   }
@@ -184,4 +263,10 @@ struct ConnectionTable: ~Copyable {
     numbers.sort { records[$0].pointee.id < records[$1].pointee.id }
     return numbers
   }
+}
+
+extension FixedWidthInteger {
+  /// Source and destination in each other's place.
+  @inline(__always)
+  var halvesSwapped: Self { self >> (Self.bitWidth / 2) | self << (Self.bitWidth / 2) }
 }

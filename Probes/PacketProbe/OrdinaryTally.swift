@@ -36,10 +36,7 @@ extension Tracker {
       ordinary.tell()
       return false
     }
-    let responder = Endpoint(
-      address: IPAddress(
-        high: record.pointee.responderAddress.high, low: record.pointee.responderAddress.low),
-      port: record.pointee.responderPort)
+    let responder = table.responder(record)
     let byOriginator = ending.pointee.closedByOriginator
     let isUnknown = isLight(record) || ending.pointee.phase == Phase.unknown.code
     ordinary.count(responder) { closes in

@@ -10,10 +10,8 @@ struct ReuseTally {
   private static let mostResponders = 4095
   /// Up to gaps of 2^40 ms.
   private static let buckets = 1 + 41 * 8
-  /// What a record holds when its responder is not counted.
-  static let uncounted = UInt16.max
 
-  private var numbers: [Endpoint: UInt16] = [:]
+  private var numbers: [Endpoint: Int] = [:]
   private var responders: [Endpoint] = []
   private var counts: [UInt32] = []
   private var isTouched: [Bool] = []
@@ -21,21 +19,21 @@ struct ReuseTally {
 
   var isEmpty: Bool { touched.isEmpty }
 
-  /// A responder's number, from 1, or `uncounted`: asked once a connection.
-  mutating func number(of responder: Endpoint) -> UInt16 {
+  /// A responder's number, from 1, or 0 when it is not counted. A connection remembers it when it fits
+  /// into a byte.
+  mutating func number(of responder: Endpoint) -> Int {
     if let known = numbers[responder] { return known }
-    guard responders.count < Self.mostResponders else { return Self.uncounted }
+    guard responders.count < Self.mostResponders else { return 0 }
     responders.append(responder)
     isTouched.append(false)
     counts.append(contentsOf: repeatElement(0, count: Self.buckets))
-    let number = UInt16(responders.count)
-    numbers[responder] = number
-    return number
+    numbers[responder] = responders.count
+    return responders.count
   }
 
-  mutating func count(_ number: UInt16, gap nanoseconds: Int64) {
-    guard number != Self.uncounted, number > 0 else { return }
-    let slot = Int(number) - 1
+  mutating func count(_ number: Int, gap nanoseconds: Int64) {
+    guard number > 0 else { return }
+    let slot = number - 1
     let bucket = ReuseGaps.bucket(of: TimeSpan(nanoseconds: max(0, nanoseconds)))
     let place = slot * Self.buckets + min(bucket, Self.buckets - 1)
     if counts[place] != .max { counts[place] += 1 }
@@ -67,13 +65,11 @@ extension Tracker {
   mutating func countReuse(
     _ record: UnsafeMutablePointer<Record>, idleSince last: Int64, _ segment: UnsafePointer<Segment>
   ) {
-    if record.pointee.reuse == 0 {
-      record.pointee.reuse = reuse.number(
-        of: Endpoint(
-          address: IPAddress(
-            high: record.pointee.responderAddress.high, low: record.pointee.responderAddress.low),
-          port: record.pointee.responderPort))
+    var number = Int(record.pointee.reuse)
+    if number == 0 {
+      number = reuse.number(of: table.responder(record))
+      record.pointee.reuse = UInt8(exactly: number) ?? 0
     }
-    reuse.count(record.pointee.reuse, gap: segment.pointee.time &- last)
+    reuse.count(number, gap: segment.pointee.time &- last)
   }
 }

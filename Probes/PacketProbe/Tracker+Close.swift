@@ -42,7 +42,7 @@ extension Tracker {
     let ending = self.ending(number)
     let kind: Manner
     if !isOriginator, record.pointee.marks.contains(.sawSYN),
-      !record.pointee.marks.contains(.sawSYNACK), record.pointee.exchange.requestTime == 0
+      !record.pointee.marks.contains(.sawSYNACK), record.pointee.requestTime == 0
     {
       kind = .refused
     } else {
@@ -110,7 +110,7 @@ extension Tracker {
         ? .sendingRequest : .awaitingResponse
     }
     if exchange.isRequestCut { return .sendingRequest }
-    switch isAnswered(exchange) {
+    switch isAnswered(record) {
     case true?: return .idle
     case false?: return .receivingResponse
     case nil: return phaseOfUnmeasured(exchange, isReset: segment.pointee.flags.contains(.rst), idle)
@@ -137,6 +137,19 @@ extension Tracker {
 
   // MARK: Forgery
 
+  /// Round trips below a millisecond, in microseconds, say nothing: a stall hides them.
+  static var leastTellingDelay: UInt32 { 1000 }
+
+  /// When the originator sent, for what answers it sooner than a round trip.
+  mutating func noteSent(
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
+  ) {
+    let tallies = tallies(record)
+    let gap = (segment.pointee.time &- tallies.pointee.sent) / 1000
+    tallies.pointee.sentGap = UInt32(clamping: gap)
+    tallies.pointee.sent = segment.pointee.time
+  }
+
   /// Positive marks only: never window 0, missing options or identification 0, which every ordinary
   /// passive reset has.
   private func forgeryMarks(
@@ -156,11 +169,14 @@ extension Tracker {
     // What answers a segment cannot come sooner than the round trip; and it is known which segment
     // only when there was none shortly before it.
     let roundTrip = Int64(record.pointee.synAckDelay)
-    let delay = (segment.pointee.time &- record.pointee.originatorSent) / 1000
-    if seesAll, kind == .passiveReset, roundTrip >= 1000, delay >= 0, delay < roundTrip / 2,
-      Int64(record.pointee.originatorGap) > roundTrip * 2
+    if seesAll, kind == .passiveReset, record.pointee.tallies != 0,
+      record.pointee.synAckDelay >= Self.leastTellingDelay
     {
-      marks.insert(.tooSoon)
+      let tallies = tallies[record.pointee.tallies]
+      let delay = (segment.pointee.time &- tallies.pointee.sent) / 1000
+      if delay >= 0, delay < roundTrip / 2, Int64(tallies.pointee.sentGap) > roundTrip * 2 {
+        marks.insert(.tooSoon)
+      }
     }
     return marks
   }

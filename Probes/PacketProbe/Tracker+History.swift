@@ -18,10 +18,8 @@ extension Tracker {
 
   mutating func addHistory(_ number: UInt32, _ letter: UInt8) {
     let record = table.records[number]
-    let length = Int(record.pointee.historyLength)
-    if length < 16 {
-      withUnsafeMutableBytes(of: &record.pointee.history) { $0[length] = letter }
-      record.pointee.historyLength += 1
+    if record.pointee.history.count < PackedHistory.capacity {
+      record.pointee.history.append(letter)
       return
     }
     record.pointee.marks.insert(.longHistory)
@@ -32,9 +30,14 @@ extension Tracker {
 
   func history(_ number: UInt32) -> String {
     let record = table.records[number]
-    let length = Int(record.pointee.historyLength)
-    let head = withUnsafeBytes(of: record.pointee.history) {
-      String(decoding: UnsafeRawBufferPointer(rebasing: $0[..<length]), as: UTF8.self)
+    let packed = record.pointee.history
+    let head = String(unsafeUninitializedCapacity: PackedHistory.capacity) { bytes in
+      var length = 0
+      packed.forEach { letter in
+        bytes[length] = letter
+        length += 1
+      }
+      return length
     }
     guard record.pointee.marks.contains(.longHistory), let tail = longHistories[number] else {
       return head
@@ -138,12 +141,18 @@ extension Tracker {
     }
   }
 
+  /// The connection's `Tallies`, made when they are first needed.
+  mutating func tallies(
+    _ record: UnsafeMutablePointer<Record>
+  ) -> UnsafeMutablePointer<Tallies> {
+    if record.pointee.tallies == 0 { record.pointee.tallies = tallies.take(Tallies()) }
+    return tallies[record.pointee.tallies]
+  }
+
   private mutating func tally(
     _ number: UInt32, _ isOriginator: Bool
   ) -> UnsafeMutablePointer<Tallies.Side> {
-    let record = table.records[number]
-    if record.pointee.tallies == 0 { record.pointee.tallies = tallies.take(Tallies()) }
-    let sides = UnsafeMutableRawPointer(tallies[record.pointee.tallies])
+    let sides = UnsafeMutableRawPointer(tallies(table.records[number]))
       .assumingMemoryBound(to: Tallies.Side.self)
     return isOriginator ? sides : sides + 1
   }
@@ -162,10 +171,19 @@ extension Tracker {
     scaled(number, isOriginator, "W", tally.pointee.zeroWindows)
   }
 
-  mutating func countGap(_ number: UInt32, _ isOriginator: Bool) {
-    let tally = tally(number, isOriginator)
-    tally.pointee.gaps &+= 1
-    scaled(number, isOriginator, "G", tally.pointee.gaps)
+  @inline(__always)
+  mutating func countGap(
+    _ number: UInt32, _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool
+  ) {
+    let count: UInt32
+    if isOriginator {
+      record.pointee.gaps.0 &+= 1
+      count = record.pointee.gaps.0
+    } else {
+      record.pointee.gaps.1 &+= 1
+      count = record.pointee.gaps.1
+    }
+    if count == 1 || count % 10 == 0 { scaled(number, isOriginator, "G", count) }
   }
 
   /// The connection's `Ending`, made when it is first needed.
