@@ -5,8 +5,7 @@ struct Record: BitwiseCopyable {
   var responder = Side()
 
   // Second line.
-  /// IPv4: the originator's address in the upper half, the responder's. IPv6 (`Marks.six`): the number
-  /// of the `AddressPair`.
+  /// As `Segment.pair` of what the originator sends.
   var pair: UInt64 = 0
   /// The originator's in the upper half.
   var ports: UInt32 = 0
@@ -55,13 +54,13 @@ struct Record: BitwiseCopyable {
   var scheduled: UInt32 = 0
   /// The number of its `Ending`; 0 while nothing unusual happened.
   var ending: UInt32 = 0
-  /// The number of its `Tallies`; 0 while there is nothing to count.
-  var tallies: UInt32 = 0
+  /// The number of its `Extras`; 0 while it needs none.
+  var extras: UInt32 = 0
   var history = PackedHistory()
 
   /// From a side to its rest.
   static var restOffset: Int { 128 }
-  static var hotBytes: Int { 128 }
+  static var gapsOffset: Int { 120 }
 
   init(id: UInt64, time: Int64, expire: Int64) {
     self.id = id
@@ -170,6 +169,6 @@ struct PackedHistory: BitwiseCopyable {
 
 /// The two ends of a connection over IPv6.
 struct AddressPair: BitwiseCopyable {
-  var originator: Segment.Address
-  var responder: Segment.Address
+  var originator = Segment.Address()
+  var responder = Segment.Address()
 }

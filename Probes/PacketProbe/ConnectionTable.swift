@@ -5,7 +5,7 @@ import Evidence
 /// probing over a power of two, at most two fifths full.
 struct ConnectionTable: ~Copyable {
   var records: Pool<Record>
-  private var pairs = Pool<AddressPair>()
+  var extras = Pool<Extras>()
   /// Number and the upper half of the hash; 0 when free.
   private var index: UnsafeMutablePointer<UInt64>
   private var mask: Int
@@ -20,18 +20,13 @@ struct ConnectionTable: ~Copyable {
 
   deinit { index.deallocate() }
 
-  /// The same for both directions of IPv4.
+  /// The same for both directions.
   @inline(__always)
-  static func hash(pair: UInt64, ports: UInt32) -> UInt64 {
-    mix(
+  static func hash(pair: UInt64, ports: UInt32, isSix: Bool) -> UInt64 {
+    let mixed = mix(
       (pair >> 32) << 16 | UInt64(ports >> 16), (pair & 0xffff_ffff) << 16 | UInt64(ports & 0xffff))
-  }
-
-  /// The same for both directions of IPv6.
-  @inline(__always)
-  static func hash(_ a: Segment.Address, _ b: Segment.Address, ports: UInt32) -> UInt64 {
-    mix(
-      end(a, UInt16(truncatingIfNeeded: ports >> 16)), end(b, UInt16(truncatingIfNeeded: ports)))
+    // So that the digests of IPv6 addresses are never taken for IPv4 addresses.
+    return isSix ? mixed ^ 0x5555_5555_5555_5555 : mixed
   }
 
   @inline(__always)
@@ -43,32 +38,28 @@ struct ConnectionTable: ~Copyable {
   }
 
   @inline(__always)
-  private static func end(_ address: Segment.Address, _ port: UInt16) -> UInt64 {
-    let value = address.low ^ address.high &* 0xa076_1d64_78bd_642f ^ UInt64(port) << 47
-    let mixed = value.multipliedFullWidth(by: 0xe703_7ed1_a0b4_28db)
-    return mixed.high ^ mixed.low
-  }
-
-  @inline(__always)
   static func hash(_ segment: UnsafePointer<Segment>) -> UInt64 {
-    if segment.pointee.isSix {
-      return hash(
-        segment.pointee.source, segment.pointee.destination, ports: segment.pointee.ports)
-    }
-    return hash(pair: segment.pointee.pair, ports: segment.pointee.ports)
+    hash(
+      pair: segment.pointee.pair, ports: segment.pointee.ports, isSix: segment.pointee.isSix)
   }
 
   private func hash(of record: UnsafeMutablePointer<Record>) -> UInt64 {
-    let ports = record.pointee.ports
-    guard record.pointee.marks.contains(.six) else {
-      return Self.hash(pair: record.pointee.pair, ports: ports)
-    }
-    let pair = pair(record)
-    return Self.hash(pair.pointee.originator, pair.pointee.responder, ports: ports)
+    Self.hash(
+      pair: record.pointee.pair, ports: record.pointee.ports,
+      isSix: record.pointee.marks.contains(.six))
   }
 
-  private func pair(_ record: UnsafeMutablePointer<Record>) -> UnsafeMutablePointer<AddressPair> {
-    pairs[UInt32(truncatingIfNeeded: record.pointee.pair)]
+  private func addresses(
+    _ record: UnsafeMutablePointer<Record>
+  ) -> UnsafePointer<AddressPair> {
+    Self.addresses(extras[record.pointee.extras])
+  }
+
+  @inline(__always)
+  private static func addresses(
+    _ extras: UnsafeMutablePointer<Extras>
+  ) -> UnsafePointer<AddressPair> {
+    (UnsafeRawPointer(extras) + Extras.addressesOffset).assumingMemoryBound(to: AddressPair.self)
   }
 
   // MARK: The ends
@@ -77,14 +68,14 @@ struct ConnectionTable: ~Copyable {
     guard record.pointee.marks.contains(.six) else {
       return endpoint(record.pointee.pair >> 32, record.pointee.originatorPort)
     }
-    return endpoint(pair(record).pointee.originator, record.pointee.originatorPort)
+    return endpoint(addresses(record).pointee.originator, record.pointee.originatorPort)
   }
 
   func responder(_ record: UnsafeMutablePointer<Record>) -> Endpoint {
     guard record.pointee.marks.contains(.six) else {
       return endpoint(record.pointee.pair, record.pointee.responderPort)
     }
-    return endpoint(pair(record).pointee.responder, record.pointee.responderPort)
+    return endpoint(addresses(record).pointee.responder, record.pointee.responderPort)
   }
 
   private func endpoint(_ v4: UInt64, _ port: UInt16) -> Endpoint {
@@ -98,80 +89,87 @@ struct ConnectionTable: ~Copyable {
   /// The originator becomes the responder.
   func exchangeEnds(_ record: UnsafeMutablePointer<Record>) {
     record.pointee.ports = record.pointee.ports.halvesSwapped
+    record.pointee.pair = record.pointee.pair.halvesSwapped
     if record.pointee.marks.contains(.six) {
-      let pair = pair(record)
-      swap(&pair.pointee.originator, &pair.pointee.responder)
-    } else {
-      record.pointee.pair = record.pointee.pair.halvesSwapped
+      let extras = extras[record.pointee.extras]
+      swap(&extras.pointee.addresses.originator, &extras.pointee.addresses.responder)
     }
   }
 
   // MARK: Looking up
 
-  /// Asks for the entry that a look-up will begin with.
-  @inline(__always)
-  func fetchEntry(_ hash: UInt64) {
-    clinux_prefetch(index + (Int(truncatingIfNeeded: hash) & mask))
+  /// The way to the connections, good until the table changes.
+  struct View {
+    fileprivate let index: UnsafeMutablePointer<UInt64>
+    fileprivate let mask: Int
+    fileprivate let records: Pool<Record>.BlockTable
+    fileprivate let extras: Pool<Extras>.BlockTable
+
+    /// Asks for the entry that a look-up will begin with.
+    @inline(__always)
+    func fetchEntry(_ hash: UInt64) {
+      clinux_prefetch(index + (Int(truncatingIfNeeded: hash) & mask))
+    }
+
+    /// Asks for what an ordinary packet needs of the connection that a look-up is likely to find.
+    @inline(__always)
+    func fetchRecord(_ hash: UInt64) {
+      // An entry that is free names no record, but a place that exists.
+      let entry = index[Int(truncatingIfNeeded: hash) & mask]
+      let record = UnsafeRawPointer(records[UInt32(truncatingIfNeeded: entry)])
+      clinux_prefetch(record)
+      clinux_prefetch(record + 64)
+    }
+
+    @inline(__always)
+    func find(_ segment: UnsafePointer<Segment>) -> (number: UInt32, isOriginator: Bool) {
+      let hash = segment.pointee.hash
+      var slot = Int(truncatingIfNeeded: hash) & mask
+      while true {
+        let entry = index[slot]
+        if (entry ^ hash) >> 32 == 0 {
+          let record = records[UInt32(truncatingIfNeeded: entry)]
+          // Which of the two it is follows no pattern: no branch may depend on it.
+          let (ports, pair) = (segment.pointee.ports, segment.pointee.pair)
+          let ahead = record.pointee.pair ^ pair | UInt64(record.pointee.ports ^ ports)
+          let back =
+            record.pointee.pair ^ pair.halvesSwapped
+            | UInt64(record.pointee.ports ^ ports.halvesSwapped)
+          if min(ahead, back) == 0,
+            !segment.pointee.isSix || Self.isSame(extras, record, segment, ahead == 0)
+          {
+            return (UInt32(truncatingIfNeeded: entry), ahead == 0)
+          }
+        }
+        if entry == 0 { return (0, false) }
+        slot = (slot &+ 1) & mask
+      }
+    }
+
+    /// Digests of IPv6 addresses may be equal where addresses are not.
+    @inline(__always)
+    private static func isSame(
+      _ extras: Pool<Extras>.BlockTable, _ record: UnsafeMutablePointer<Record>,
+      _ segment: UnsafePointer<Segment>, _ isOriginator: Bool
+    ) -> Bool {
+      guard record.pointee.marks.contains(.six) else { return false }
+      let pair = ConnectionTable.addresses(extras[record.pointee.extras])
+      let (source, destination) = (segment.pointee.source, segment.pointee.destination)
+      let (a, b) = (pair.pointee.originator, pair.pointee.responder)
+      return isOriginator ? a == source && b == destination : b == source && a == destination
+    }
   }
 
-  /// Asks for what an ordinary packet needs of the connection that a look-up is likely to find.
-  @inline(__always)
-  func fetchRecord(_ hash: UInt64) {
-    let entry = index[Int(truncatingIfNeeded: hash) & mask]
-    if entry == 0 { return }
-    let record = UnsafeRawPointer(records[UInt32(truncatingIfNeeded: entry)])
-    clinux_prefetch(record)
-    clinux_prefetch(record + 64)
+  var view: View { 
+    View(
+      index: index, mask: mask, records: records.blockTable, extras: extras.blockTable)
   }
 
   /// - Returns: the connection's number, and whether the segment's source is its originator; 0 when
   ///   it is not known.
   @inline(__always)
-  func find(_ segment: UnsafePointer<Segment>, hash: UInt64) -> (number: UInt32, isOriginator: Bool)
-  {
-    let tag = hash & 0xffff_ffff_0000_0000
-    var slot = Int(truncatingIfNeeded: hash) & mask
-    while true {
-      let entry = index[slot]
-      if entry == 0 { return (0, false) }
-      if entry & 0xffff_ffff_0000_0000 == tag {
-        let number = UInt32(truncatingIfNeeded: entry)
-        let record = records[number]
-        if record.pointee.ports == segment.pointee.ports,
-          has(record, segment, originator: true)
-        {
-          return (number, true)
-        }
-        if record.pointee.ports == segment.pointee.ports.halvesSwapped,
-          has(record, segment, originator: false)
-        {
-          return (number, false)
-        }
-      }
-      slot = (slot &+ 1) & mask
-    }
-  }
-
-  /// Whether the addresses are those of a segment from this side.
-  @inline(__always)
-  private func has(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, originator: Bool
-  ) -> Bool {
-    if segment.pointee.isSix || record.pointee.marks.contains(.six) {
-      return hasSix(record, segment, originator: originator)
-    }
-    let pair = segment.pointee.pair
-    return record.pointee.pair == (originator ? pair : pair.halvesSwapped)
-  }
-
-  private func hasSix(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, originator: Bool
-  ) -> Bool {
-    guard segment.pointee.isSix, record.pointee.marks.contains(.six) else { return false }
-    let pair = pair(record)
-    let (a, b) = (pair.pointee.originator, pair.pointee.responder)
-    let (source, destination) = (segment.pointee.source, segment.pointee.destination)
-    return originator ? a == source && b == destination : b == source && a == destination
+  func find(_ segment: UnsafePointer<Segment>) -> (number: UInt32, isOriginator: Bool) {
+    view.find(segment)
   }
 
   // MARK: Change
@@ -184,13 +182,13 @@ struct ConnectionTable: ~Copyable {
     let number = records.take(record)
     let made = records[number]
     made.pointee.ports = segment.pointee.ports
+    made.pointee.pair = segment.pointee.pair
     if segment.pointee.isSix {
       made.pointee.marks.insert(.six)
-      let pair = AddressPair(
+      var more = Extras()
+      more.addresses = AddressPair(
         originator: segment.pointee.source, responder: segment.pointee.destination)
-      made.pointee.pair = UInt64(pairs.take(pair))
-    } else {
-      made.pointee.pair = segment.pointee.pair
+      made.pointee.extras = extras.take(more)
     }
     if flips { exchangeEnds(made) }
     place(number, segment.pointee.hash)
@@ -206,7 +204,7 @@ struct ConnectionTable: ~Copyable {
     }
     guard index[slot] != 0 else { return }
     closeHole(slot)
-    if record.pointee.marks.contains(.six) { pairs.giveBack(UInt32(truncatingIfNeeded: record.pointee.pair)) }
+    if record.pointee.extras != 0 { extras.giveBack(record.pointee.extras) }
     record.pointee.id = 0
     record.pointee.marks = []
     record.pointee.plain = []

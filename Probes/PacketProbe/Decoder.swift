@@ -22,26 +22,32 @@ enum Decoded {
   case unknownLink
 
   enum Tunnel { case vxlan, gre, ipInIP }
-
-  /// Addresses and ports were read.
-  @inline(__always)
-  var hasEnds: Bool {
-    switch self {
-    case .segment, .badHeader: true
-    default: false
-    }
-  }
 }
 
 /// Finds the TCP segment in a packet. Nothing is allocated and no checksum is verified, for offload
 /// makes outgoing ones wrong.
 enum Decoder {
-  @inline(__always)
+  /// What `packet` is.
   static func decode(
-    _ packet: CapturedPacket, into segment: UnsafeMutablePointer<Segment>
+    _ packet: UnsafePointer<CapturedPacket>, into segment: UnsafeMutablePointer<Segment>
   ) -> Decoded {
-    if decodeOrdinary(packet, segment) { return .segment }
-    return decodeAny(packet, &segment.pointee)
+    if !decodeOrdinary(packet, segment) { _ = decodeOther(packet, segment) }
+    return segment.pointee.kind
+  }
+
+  /// Decodes what `decodeOrdinary` refused.
+  /// - Returns: whether addresses and ports were read.
+  @inline(never)
+  static func decodeOther(
+    _ packet: UnsafePointer<CapturedPacket>, _ segment: UnsafeMutablePointer<Segment>
+  ) -> Bool {
+    let result = decodeAny(packet.pointee, &segment.pointee)
+    segment.pointee.kind = result
+    segment.pointee.isPlain = false
+    switch result {
+    case .segment, .badHeader: return true
+    default: return false
+    }
   }
 
   /// The frames that nearly all frames are: Ethernet, IPv4 without options and fragments or IPv6
@@ -49,13 +55,14 @@ enum Decoder {
   /// comparison.
   /// - Returns: false when it is another, and `segment` is then unfinished.
   @inline(__always)
-  private static func decodeOrdinary(
-    _ packet: CapturedPacket, _ segment: UnsafeMutablePointer<Segment>
+  static func decodeOrdinary(
+    _ packet: UnsafePointer<CapturedPacket>, _ segment: UnsafeMutablePointer<Segment>
   ) -> Bool {
-    let captured = packet.bytes.count
-    guard packet.linkType == .ethernet, captured >= 54, let frame = packet.bytes.baseAddress
+    let captured = packet.pointee.bytes.count
+    guard packet.pointee.linkType == .ethernet, captured >= 54,
+      let frame = packet.pointee.bytes.baseAddress
     else { return false }
-    let wire = max(Int(packet.originalLength), captured) &- 14
+    let wire = max(Int(packet.pointee.originalLength), captured) &- 14
     // Ethertype, version and header length, or traffic class.
     let start = frame.big32(12)
     if start & 0xffff_ff00 == 0x0800_4500 {
@@ -86,16 +93,16 @@ enum Decoder {
     } else {
       return false
     }
-    segment.pointee.time = packet.time
-    segment.pointee.interface = packet.interface
-    segment.pointee.isCooked = false
+    segment.pointee.time = packet.pointee.time
+    segment.pointee.interface = packet.pointee.interface
+    segment.pointee.isPlain = packet.pointee.interface == 0
+    segment.pointee.kind = .segment
     return true
   }
 
   private static func decodeAny(_ packet: CapturedPacket, _ segment: inout Segment) -> Decoded {
     segment.time = packet.time
     segment.interface = packet.interface
-    segment.isCooked = packet.linkType == .linuxSLL2 || packet.linkType == .linuxSLL
     let bytes = packet.bytes
     var offset = 0
     var etherType: UInt16

@@ -27,17 +27,12 @@ struct DuplicateFilter: ~Copyable {
   deinit { seen.deallocate() }
 
   /// A single interface sees nothing twice; only "cooked" captures and files of several can.
-  private var severalInterfaces = false
-
-  /// False where a copy is out of the question: one interface, the first, which is not "cooked".
-  @inline(__always)
-  func mayBeCopy(_ segment: UnsafePointer<Segment>) -> Bool {
-    severalInterfaces || segment.pointee.interface != 0 || segment.pointee.isCooked
-  }
+  private(set) var severalInterfaces = false
 
   mutating func isDuplicate(_ segment: UnsafePointer<Segment>, _ packet: CapturedPacket) -> Bool {
     if packet.interface > 0 { severalInterfaces = true }
-    guard window >= 0, segment.pointee.isCooked || severalInterfaces else { return false }
+    let isCooked = packet.linkType == .linuxSLL2 || packet.linkType == .linuxSLL
+    guard window >= 0, isCooked || severalInterfaces else { return false }
     return check(segment)
   }
 

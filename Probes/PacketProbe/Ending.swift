@@ -50,8 +50,9 @@ struct Ending: BitwiseCopyable {
 }
 
 /// What few connections have: what Zeek counts on a logarithmic scale but gaps (a capture cut by its snap
-/// length makes those on every connection), and when the originator of a far responder sent.
-struct Tallies: BitwiseCopyable {
+/// length makes those on every connection), when the originator of a far responder sent, and the
+/// addresses of IPv6.
+struct Extras: BitwiseCopyable {
   // The sides come first: which one is a matter of arithmetic.
   var originator = Side()
   var responder = Side()
@@ -59,6 +60,9 @@ struct Tallies: BitwiseCopyable {
   var sent: Int64 = 0
   /// The time between its last two, in microseconds.
   var sentGap: UInt32 = .max
+  var addresses = AddressPair()
+
+  static var addressesOffset: Int { 32 }
 
   struct Side: BitwiseCopyable {
     var retransmissions: UInt32 = 0

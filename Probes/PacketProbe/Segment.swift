@@ -16,8 +16,8 @@ struct Segment: ~Copyable {
   var time: Int64 = 0
   /// Of the two ends, for the connection table.
   var hash: UInt64 = 0
-  /// The addresses of IPv4, the source's in the upper half; of IPv6 they are in `six`.
-  var pair: UInt64 = 0
+  /// The addresses, the source's in the upper half: IPv4's themselves, of IPv6's (`six`) a digest each.
+  private(set) var pair: UInt64 = 0
   /// The source's in the upper half.
   var ports: UInt32 = 0
   var sequence: UInt32 = 0
@@ -38,8 +38,11 @@ struct Segment: ~Copyable {
   private(set) var optionsLength: UInt8 = 0
   /// The interface it was captured on: the file's, or the kernel's on a "cooked" capture.
   var interface: UInt32 = 0
-  /// All interfaces may have been captured at once.
-  var isCooked = false
+  /// Of a TCP header, or what the packet turned out to be instead.
+  var kind = Decoded.notIP
+  /// An Ethernet frame of the first interface, decoded the short way: no other interface can have seen
+  /// it, unless the file has several.
+  var isPlain = false
   private var six = (Address(), Address())
 
   var payload: UnsafeRawBufferPointer {
@@ -75,7 +78,10 @@ struct Segment: ~Copyable {
   mutating func setAddresses(source: Address, destination: Address) {
     isSix = !(source.isV4 && destination.isV4)
     six = (source, destination)
-    pair = source.low << 32 | destination.low & 0xffff_ffff
+    pair =
+      isSix
+      ? source.digest << 32 | destination.digest
+      : source.low << 32 | destination.low & 0xffff_ffff
   }
 
   /// The TCP header at `header`, of which 20 bytes were captured.
@@ -121,6 +127,14 @@ struct Segment: ~Copyable {
 
     @inline(__always)
     init(v4: UInt32) { low = 0xffff_0000_0000 | UInt64(v4) }
+
+    /// In 32 bits.
+    @inline(__always)
+    var digest: UInt64 {
+      let value = low ^ high &* 0xa076_1d64_78bd_642f
+      let mixed = value.multipliedFullWidth(by: 0xe703_7ed1_a0b4_28db)
+      return (mixed.high ^ mixed.low) >> 32
+    }
 
     @inline(__always)
     var isV4: Bool { high == 0 && low >> 32 == 0xffff }

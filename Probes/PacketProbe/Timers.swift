@@ -90,8 +90,7 @@ struct Timers: ~Copyable {
   }
 
   /// Takes out the earliest deadline that has come.
-  /// - Parameter willFire: gets the numbers whose deadline comes within a slot's time: what they need
-  ///   may be fetched.
+  /// - Parameter willFire: gets the numbers whose deadline comes soon: what they need may be fetched.
   @inline(__always)
   mutating func pop(until now: Int64, willFire: (UInt32) -> Void) -> (time: Int64, number: UInt32)? {
     while true {
@@ -118,7 +117,6 @@ struct Timers: ~Copyable {
       let chunk = chunks[number]
       for place in 0..<Int(chunk.pointee.count) {
         let entry = chunk.pointee.entries[place]
-        willFire(entry.number)
         soon.push(entry.time, entry.number)
       }
       waiting -= Int(chunk.pointee.count)
@@ -126,6 +124,10 @@ struct Timers: ~Copyable {
       chunks.giveBack(number)
       number = next
     }
+    // By the time of the next slot they will be there.
+    guard let slot = nextUsed else { return }
+    let chunk = chunks[heads[Int(slot & Int64(Self.slots - 1))]]
+    for place in 0..<Int(chunk.pointee.count) { willFire(chunk.pointee.entries[place].number) }
   }
 
   private mutating func noteNext() {

@@ -144,10 +144,10 @@ extension Tracker {
   mutating func noteSent(
     _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
   ) {
-    let tallies = tallies(record)
-    let gap = (segment.pointee.time &- tallies.pointee.sent) / 1000
-    tallies.pointee.sentGap = UInt32(clamping: gap)
-    tallies.pointee.sent = segment.pointee.time
+    let extras = extras(record)
+    let gap = (segment.pointee.time &- extras.pointee.sent) / 1000
+    extras.pointee.sentGap = UInt32(clamping: gap)
+    extras.pointee.sent = segment.pointee.time
   }
 
   /// Positive marks only: never window 0, missing options or identification 0, which every ordinary
@@ -169,12 +169,12 @@ extension Tracker {
     // What answers a segment cannot come sooner than the round trip; and it is known which segment
     // only when there was none shortly before it.
     let roundTrip = Int64(record.pointee.synAckDelay)
-    if seesAll, kind == .passiveReset, record.pointee.tallies != 0,
+    if seesAll, kind == .passiveReset, record.pointee.extras != 0,
       record.pointee.synAckDelay >= Self.leastTellingDelay
     {
-      let tallies = tallies[record.pointee.tallies]
-      let delay = (segment.pointee.time &- tallies.pointee.sent) / 1000
-      if delay >= 0, delay < roundTrip / 2, Int64(tallies.pointee.sentGap) > roundTrip * 2 {
+      let extras = table.extras[record.pointee.extras]
+      let delay = (segment.pointee.time &- extras.pointee.sent) / 1000
+      if delay >= 0, delay < roundTrip / 2, Int64(extras.pointee.sentGap) > roundTrip * 2 {
         marks.insert(.tooSoon)
       }
     }

@@ -131,7 +131,7 @@ extension Tracker {
   }
 
   /// Written at the first, the tenth, the hundredth time and so on.
-  private mutating func scaled(
+  mutating func scaled(
     _ number: UInt32, _ isOriginator: Bool, _ code: Unicode.Scalar, _ count: UInt32
   ) {
     switch count {
@@ -141,19 +141,19 @@ extension Tracker {
     }
   }
 
-  /// The connection's `Tallies`, made when they are first needed.
-  mutating func tallies(
+  /// The connection's `Extras`, made when they are first needed.
+  mutating func extras(
     _ record: UnsafeMutablePointer<Record>
-  ) -> UnsafeMutablePointer<Tallies> {
-    if record.pointee.tallies == 0 { record.pointee.tallies = tallies.take(Tallies()) }
-    return tallies[record.pointee.tallies]
+  ) -> UnsafeMutablePointer<Extras> {
+    if record.pointee.extras == 0 { record.pointee.extras = table.extras.take(Extras()) }
+    return table.extras[record.pointee.extras]
   }
 
   private mutating func tally(
     _ number: UInt32, _ isOriginator: Bool
-  ) -> UnsafeMutablePointer<Tallies.Side> {
-    let sides = UnsafeMutableRawPointer(tallies(table.records[number]))
-      .assumingMemoryBound(to: Tallies.Side.self)
+  ) -> UnsafeMutablePointer<Extras.Side> {
+    let sides = UnsafeMutableRawPointer(extras(table.records[number]))
+      .assumingMemoryBound(to: Extras.Side.self)
     return isOriginator ? sides : sides + 1
   }
 
@@ -171,19 +171,21 @@ extension Tracker {
     scaled(number, isOriginator, "W", tally.pointee.zeroWindows)
   }
 
-  @inline(__always)
   mutating func countGap(
     _ number: UInt32, _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool
   ) {
-    let count: UInt32
-    if isOriginator {
-      record.pointee.gaps.0 &+= 1
-      count = record.pointee.gaps.0
-    } else {
-      record.pointee.gaps.1 &+= 1
-      count = record.pointee.gaps.1
-    }
-    if count == 1 || count % 10 == 0 { scaled(number, isOriginator, "G", count) }
+    let gaps = Self.gaps(record, isOriginator: isOriginator)
+    gaps.pointee &+= 1
+    scaled(number, isOriginator, "G", gaps.pointee)
+  }
+
+  @inline(__always)
+  static func gaps(
+    _ record: UnsafeMutablePointer<Record>, isOriginator: Bool
+  ) -> UnsafeMutablePointer<UInt32> {
+    let both = (UnsafeMutableRawPointer(record) + Record.gapsOffset)
+      .assumingMemoryBound(to: UInt32.self)
+    return isOriginator ? both : both + 1
   }
 
   /// The connection's `Ending`, made when it is first needed.

@@ -4,12 +4,13 @@ import Evidence
 /// that Zeek would write down again.
 ///
 /// What `update` and `understand` do to it comes down to moving a few numbers, and is done here within
-/// two cache lines of the record. Whatever is not plain (a letter to write, a retransmission, a hole
+/// two cache lines of the record, with few branches, since the packets of many connections come in no
+/// order that a processor could guess. Whatever is not plain (a letter to write, a retransmission, a hole
 /// that fills, numbers that wrap or lie before the start, a side that closes, a report that is due) is
 /// left to them, before anything was changed.
 extension Tracker {
-  /// Numbers relative to a start that lie beyond this are left to `update`.
-  private static var farthest: UInt32 { 1 << 31 }
+  /// Numbers relative to a start that have this bit are left to `update`.
+  private static var beyond: UInt32 { 1 << 31 }
 
   /// - Returns: false when the packet is not ordinary and nothing was done.
   @inline(__always)
@@ -25,54 +26,53 @@ extension Tracker {
     let (sender, receiver) = Self.sides(record, isOriginator)
 
     // The sender's numbers.
-    let sequence = segment.pointee.sequence
-    let end = sequence &+ length
+    let end = segment.pointee.sequence &+ length
     let start = sender.pointee.start
-    guard sequence >= start, end >= sequence, end &- start < Self.farthest else { return false }
+    let place = segment.pointee.sequence &- start
+    let upper = place &+ length
     let ahead = Int32(bitPattern: end &- sender.pointee.last)
-    if ahead <= 0, length > 0 { return false }
-    let delivers = length > 0 && (!options.cutPayloadIsGap || segment.isWhole)
-    if delivers {
-      let place = sequence &- start
-      let acknowledged = sender.pointee.acknowledged &- start
-      guard place <= sender.pointee.deliveredLow, place >= acknowledged, acknowledged >= 2,
-        UInt64(end &- start) <= UInt64(sender.pointee.trimmedLow) &+ Self.mostUnacknowledged
-      else { return false }
-    }
-
-    // What it acknowledges.
-    let acknowledgement = segment.pointee.acknowledgement
     let other = receiver.pointee.start
-    guard acknowledgement >= other, acknowledgement &- other < Self.farthest else { return false }
-    let upTo = acknowledgement &- other
-    if upTo > receiver.pointee.trimmedLow {
-      if upTo > receiver.pointee.deliveredLow {
-        if upTo <= 2 { return false }
-        countGap(number, record, !isOriginator)
-        receiver.pointee.deliveredLow = upTo
-      }
-      receiver.pointee.trimmedLow = upTo
+    let upTo = segment.pointee.acknowledgement &- other
+    guard (place | upper | upTo) & Self.beyond == 0, end >= start,
+      segment.pointee.acknowledgement >= other, ahead > 0 || length == 0
+    else { return false }
+    var delivered = sender.pointee.deliveredLow
+    if length > 0, !options.cutPayloadIsGap || segment.isWhole {
+      let acknowledged = sender.pointee.acknowledged &- start
+      guard place <= delivered, place >= acknowledged, acknowledged >= 2,
+        UInt64(upper) <= UInt64(sender.pointee.trimmedLow) &+ Self.mostUnacknowledged
+      else { return false }
+      delivered = max(delivered, upper)
     }
-    if acknowledgement > receiver.pointee.acknowledged {
-      receiver.pointee.acknowledged = acknowledgement
-    }
-    if ahead > 0 { sender.pointee.last = end }
-    if delivers, sender.pointee.deliveredLow < end &- start {
-      sender.pointee.deliveredLow = end &- start
-    }
-    if sender.pointee.packets != .max { sender.pointee.packets &+= 1 }
+    let isGap = upTo > receiver.pointee.deliveredLow
+    if isGap, upTo <= 2 { return false }
+
+    // From here on it is one.
+    sender.pointee.deliveredLow = delivered
+    sender.pointee.last = ahead > 0 ? end : sender.pointee.last
+    sender.pointee.packets &+= 1
     sender.pointee.identification = segment.pointee.identification
+    receiver.pointee.deliveredLow = max(receiver.pointee.deliveredLow, upTo)
+    receiver.pointee.trimmedLow = max(receiver.pointee.trimmedLow, upTo)
+    receiver.pointee.acknowledged = max(
+      receiver.pointee.acknowledged, segment.pointee.acknowledgement)
     receiver.pointee.unanswered = 0
     record.pointee.last = segment.pointee.time
+    let gaps = Self.gaps(record, isOriginator: !isOriginator)
+    let count = gaps.pointee &+ (isGap ? 1 : 0)
+    gaps.pointee = count
+    if isGap, count == 1 || count % 10 == 0 { scaled(number, !isOriginator, "G", count) }
+    if record.pointee.plain.contains(.far), isOriginator { noteSent(record, segment) }
 
-    if isOriginator, record.pointee.plain.contains(.far) { noteSent(record, segment) }
-    if length > 0 {
-      let fresh = min(length, UInt32(bitPattern: ahead))
+    // Most of it is the middle of responses, or acknowledges those.
+    let isMid = record.pointee.isMidResponse && !isOriginator
+    let fresh = min(length, UInt32(bitPattern: max(ahead, 0)))
+    record.pointee.responseBytes &+= isMid ? UInt64(fresh) : 0
+    record.pointee.lastPayload =
+      isMid && length > 0 ? segment.pointee.time : record.pointee.lastPayload
+    if length > 0, !isMid {
       if isOriginator {
         requestData(number, record, segment, fresh)
-      } else if record.pointee.isMidResponse {
-        record.pointee.lastPayload = segment.pointee.time
-        record.pointee.responseBytes &+= UInt64(fresh)
       } else {
         responseData(record, segment, fresh, isNext: ahead <= Int32(bitPattern: length))
       }

@@ -175,9 +175,9 @@ extension Tracker {
       let ending = endings[record.pointee.ending]
       swap(&ending.pointee.originator, &ending.pointee.responder)
     }
-    if record.pointee.tallies != 0 {
-      let tallies = tallies[record.pointee.tallies]
-      swap(&tallies.pointee.originator, &tallies.pointee.responder)
+    if record.pointee.extras != 0 {
+      let extras = table.extras[record.pointee.extras]
+      swap(&extras.pointee.originator, &extras.pointee.responder)
     }
     addHistory(number, UInt8(ascii: "^"))
   }

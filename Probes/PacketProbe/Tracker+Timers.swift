@@ -145,7 +145,6 @@ extension Tracker {
     dropAllRanges(sides.receiver)
     lines.drop(record.pointee.requestLine)
     if record.pointee.ending != 0 { endings.giveBack(record.pointee.ending) }
-    if record.pointee.tallies != 0 { tallies.giveBack(record.pointee.tallies) }
     if record.pointee.marks.contains(.longHistory) { longHistories[number] = nil }
     table.remove(number)
   }

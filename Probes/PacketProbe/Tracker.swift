@@ -12,7 +12,6 @@ struct Tracker: ~Copyable {
   var counters = TrackerCounters()
   var table = ConnectionTable()
   var endings = Pool<Ending>()
-  var tallies = Pool<Tallies>()
   var ranges = Pool<OutOfOrder>()
   var lines = RequestLines()
   var timers = Timers()
@@ -33,7 +32,6 @@ struct Tracker: ~Copyable {
   let report: (Connection) -> Void
   /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
   private let segments: UnsafeMutablePointer<Segment>
-  private let decoded: UnsafeMutablePointer<Decoded>
   private static var batchSize: Int { 32 }
   /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
   init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
@@ -42,70 +40,77 @@ struct Tracker: ~Copyable {
     duplicates = DuplicateFilter(window: options.duplicateWindow)
     segments = .allocate(capacity: Self.batchSize)
     for place in 0..<Self.batchSize { (segments + place).initialize(to: Segment()) }
-    decoded = .allocate(capacity: Self.batchSize)
-    decoded.initialize(repeating: .notIP, count: Self.batchSize)
   }
 
   deinit {
     segments.deallocate()
-    decoded.deallocate()
   }
 
   /// Takes one packet.
   mutating func process(_ packet: CapturedPacket) {
-    let result = Decoder.decode(packet, into: segments)
-    if result.hasEnds { segments.pointee.hash = ConnectionTable.hash(segments) }
-    take(result, segments, packet)
-    counters.packets &+= 1
+    withUnsafePointer(to: packet) { process(UnsafeBufferPointer(start: $0, count: 1)) }
   }
 
   /// Takes several packets. While they are decoded, the table's entries for those before are on their
   /// way from memory, and so are the connections of all before the first is looked at.
   mutating func process(_ batch: UnsafeBufferPointer<CapturedPacket>) {
-    guard let packets = batch.baseAddress else { return }
-    var start = 0
-    while start < batch.count {
-      let count = min(batch.count &- start, Self.batchSize)
-      var place = 0
-      while place < count {
-        let segment = segments + place
-        let result = Decoder.decode((packets + (start &+ place)).pointee, into: segment)
-        decoded[place] = result
-        if result.hasEnds {
-          let hash = ConnectionTable.hash(segment)
-          segment.pointee.hash = hash
-          table.fetchEntry(hash)
-        }
-        place &+= 1
-      }
-      place = 0
-      while place < count {
-        if case .segment = decoded[place] { table.fetchRecord(segments[place].hash) }
-        place &+= 1
-      }
-      place = 0
-      while place < count {
-        if case .segment = decoded[place], !duplicates.mayBeCopy(segments + place) {
-          follow(segments + place)
+    guard var packet = batch.baseAddress else { return }
+    var left = batch.count
+    while left > 0 {
+      let count = min(left, Self.batchSize)
+      decode(packet, count)
+      var segment = segments
+      let end = segment + count
+      while segment < end {
+        if segment.pointee.isPlain, !duplicates.severalInterfaces {
+          follow(segment)
         } else {
-          take(decoded[place], segments + place, (packets + (start &+ place)).pointee)
+          take(segment, packet.pointee)
         }
-        place &+= 1
+        segment += 1
+        packet += 1
       }
       counters.packets &+= UInt64(count)
-      start &+= count
+      left &-= count
     }
   }
 
-  private mutating func take(
-    _ result: Decoded, _ segment: UnsafeMutablePointer<Segment>, _ packet: CapturedPacket
-  ) {
-    switch result {
+  @inline(__always)
+  private func decode(_ packets: UnsafePointer<CapturedPacket>, _ count: Int) {
+    let view = table.view
+    var packet = packets
+    var segment = segments
+    let end = segment + count
+    while segment < end {
+      if Decoder.decodeOrdinary(packet, segment) || Decoder.decodeOther(packet, segment) {
+        let hash = ConnectionTable.hash(segment)
+        segment.pointee.hash = hash
+        view.fetchEntry(hash)
+      }
+      segment += 1
+      packet += 1
+    }
+    segment = segments
+    while segment < end {
+      if segment.pointee.isPlain { view.fetchRecord(segment.pointee.hash) }
+      segment += 1
+    }
+  }
+
+  @inline(never)
+  private mutating func take(_ segment: UnsafeMutablePointer<Segment>, _ packet: CapturedPacket) {
+    switch segment.pointee.kind {
     case .segment:
       if duplicates.isDuplicate(segment, packet) {
         counters.duplicates &+= 1
+        return
+      }
+      moveTime(to: packet.time)
+      let (number, isOriginator) = table.find(segment)
+      if number == 0 || !followOrdinary(number, table.records[number], isOriginator, segment) {
+        followOther(segment)
       } else {
-        follow(segment)
+        counters.segments &+= 1
       }
       return
     case .notIP: counters.notIP &+= 1
@@ -143,19 +148,17 @@ struct Tracker: ~Copyable {
   @inline(__always)
   private mutating func follow(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    let (number, isOriginator) = table.find(segment, hash: segment.pointee.hash)
+    let (number, isOriginator) = table.find(segment)
     if number != 0, followOrdinary(number, table.records[number], isOriginator, segment) {
       counters.segments &+= 1
     } else {
-      followOther(number, isOriginator, segment)
+      followOther(segment)
     }
   }
 
   @inline(never)
-  private mutating func followOther(
-    _ known: UInt32, _ fromOriginator: Bool, _ segment: UnsafePointer<Segment>
-  ) {
-    var (number, isOriginator) = (known, fromOriginator)
+  private mutating func followOther(_ segment: UnsafePointer<Segment>) {
+    var (number, isOriginator) = table.find(segment)
     if number != 0, segment.pointee.flags.contains(.syn), isReuse(number, segment) {
       end(number, .reused)
       number = 0
@@ -175,7 +178,7 @@ struct Tracker: ~Copyable {
   /// header's length only after it has found or made the connection: `ExtractTCP_Header`).
   private mutating func meetBadHeader(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    if table.find(segment, hash: segment.pointee.hash).number == 0 { _ = begin(segment) }
+    if table.find(segment).number == 0 { _ = begin(segment) }
   }
 
   // MARK: The beginning of a connection
