@@ -22,21 +22,24 @@ public func analyzeCapture(
   options.countsReuse = reuse != nil
   var tracker = Tracker(options: options, report: report)
   var failure: CaptureError?
-  var nextReuse = Int64.min
-  func tellReuse() {
-    for gaps in tracker.reuse.take() { reuse?(Timestamp(nanoseconds: tracker.now), gaps) }
-    nextReuse = tracker.now &+ 1_000_000_000
-  }
   do throws(CaptureError) {
     var reader = try CaptureReader(path: path)
-    try reader.readBatches {
-      tracker.process($0)
-      if !tracker.reuse.isEmpty, tracker.now >= nextReuse { tellReuse() }
+    if let reuse {
+      var next = Int64.min
+      try reader.readBatches {
+        tracker.process($0)
+        if !tracker.reuse.isEmpty, tracker.now >= next {
+          next = tracker.now &+ 1_000_000_000
+          tracker.tellReuse(reuse)
+        }
+      }
+      tracker.tellReuse(reuse)
+    } else {
+      try reader.readBatches { tracker.process($0) }
     }
   } catch {
     failure = error
   }
-  tellReuse()
   tracker.finish()
   return CaptureAnalysis(counters: tracker.counters, error: failure)
 }

@@ -230,8 +230,12 @@ struct ConnectionTable: ~Copyable {
 
   private mutating func place(_ number: UInt32, _ hash: UInt64) {
     var slot = Int(truncatingIfNeeded: hash) & mask
-    while index[slot] != 0 { slot = (slot &+ 1) & mask }
-    index[slot] = hash & 0xffff_ffff_0000_0000 | UInt64(number)
+    // The newest takes the first place, and who stood there goes on: new connections are busy ones.
+    var entry = hash & 0xffff_ffff_0000_0000 | UInt64(number)
+    while entry != 0 {
+      swap(&entry, &index[slot])
+      slot = (slot &+ 1) & mask
+    }
   }
 
   private mutating func grow() {

@@ -2,18 +2,26 @@ import Glibc
 
 /// As much of HTTP/1 (RFC 9112) as shows in the first bytes of a segment.
 enum HTTP {
-  /// A method (RFC 9110, 9.1: in practice upper case letters and `-`), then a space.
+  /// The length of a method (RFC 9110, 9.1: in practice upper case letters and `-`) before a space; nil
+  /// when the bytes do not begin with one.
   @inline(__always)
-  static func startsWithMethod(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let first = bytes.first, first >= 0x41, first <= 0x5a else { return false }
-    var position = 1
-    while position < min(bytes.count, 21) {
-      let byte = bytes[position]
-      if byte == 0x20 { return position >= 3 }
-      guard byte >= 0x41 && byte <= 0x5a || byte == 0x2d else { return false }
-      position += 1
+  private static func methodLength(_ bytes: UnsafeRawBufferPointer) -> Int? {
+    guard let base = bytes.baseAddress, bytes.count > 0 else { return nil }
+    let end = min(bytes.count, 21)
+    var position = 0
+    while position < end {
+      let byte = base.byte(position)
+      if byte &- 0x41 > 25 {
+        if byte == 0x20 { return position >= 3 ? position : nil }
+        guard byte == 0x2d, position > 0 else { return nil }
+      }
+      position &+= 1
     }
-    return false
+    return nil
+  }
+
+  static func startsWithMethod(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    methodLength(bytes) != nil
   }
 
   static func isHEAD(_ bytes: UnsafeRawBufferPointer) -> Bool { starts(bytes, with: "HEAD ") }
@@ -29,17 +37,17 @@ enum HTTP {
 
   /// `METHOD target` without the query string; as much as was captured. Nil when it is no request.
   static func methodAndTarget(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    guard startsWithMethod(bytes) else { return nil }
-    var position = 0
-    while bytes[position] != 0x20 { position += 1 }
-    position += 1
-    while position < min(bytes.count, RequestLines.capacity) {
-      let byte = bytes[position]
-      // A space, a line's end, or the query string.
-      if byte == 0x20 || byte == 0x0d || byte == 0x0a || byte == 0x3f { break }
-      position += 1
+    guard let method = methodLength(bytes), let base = bytes.baseAddress else { return nil }
+    // A space, a line's end, or the query string.
+    let ends: UInt64 = 1 << 0x20 | 1 << 0x0d | 1 << 0x0a | 1 << 0x3f
+    let end = min(bytes.count, RequestLines.capacity)
+    var position = method &+ 1
+    while position < end {
+      let byte = base.byte(position)
+      if byte < 64, ends >> UInt64(byte) & 1 != 0 { break }
+      position &+= 1
     }
-    return UnsafeRawBufferPointer(rebasing: bytes[..<position])
+    return UnsafeRawBufferPointer(start: base, count: min(position, bytes.count))
   }
 
   /// A whole request line, with its version: stronger than `startsWithMethod`, for telling a second

@@ -72,4 +72,9 @@ extension Tracker {
     }
     reuse.count(number, gap: segment.pointee.time &- last)
   }
+
+  /// What was counted since the last time, and when that is.
+  mutating func tellReuse(_ tell: (Timestamp, ReuseGaps) -> Void) {
+    for gaps in reuse.take() { tell(Timestamp(nanoseconds: now), gaps) }
+  }
 }

@@ -90,9 +90,10 @@ struct Timers: ~Copyable {
   }
 
   /// Takes out the earliest deadline that has come.
-  /// - Parameter willFire: gets the numbers whose deadline comes soon: what they need may be fetched.
+  /// - Parameter willFire: gets the numbers whose deadline comes soon, twice, and whether it is the last
+  ///   time: what they need may be fetched.
   @inline(__always)
-  mutating func pop(until now: Int64, willFire: (UInt32) -> Void) -> (time: Int64, number: UInt32)? {
+  mutating func pop(until now: Int64, willFire: (UInt32, _ isNext: Bool) -> Void) -> (time: Int64, number: UInt32)? {
     while true {
       if soon.next <= now { return soon.pop() }
       let present = now >> Self.slotShift
@@ -104,8 +105,8 @@ struct Timers: ~Copyable {
   }
 
   /// Goes on to the next slot that holds anything, or to the present one.
-  private mutating func turn(_ present: Int64, _ willFire: (UInt32) -> Void) {
-    cursor = min(present, nextUsed ?? present)
+  private mutating func turn(_ present: Int64, _ willFire: (UInt32, _ isNext: Bool) -> Void) {
+    cursor = min(present, nextUsed(after: cursor) ?? present)
     while far.next >> Self.slotShift &- cursor < Int64(Self.slots), let entry = far.pop() {
       place(entry.time, entry.number)
     }
@@ -124,32 +125,42 @@ struct Timers: ~Copyable {
       chunks.giveBack(number)
       number = next
     }
-    // By the time of the next slot they will be there.
-    guard let slot = nextUsed else { return }
-    let chunk = chunks[heads[Int(slot & Int64(Self.slots - 1))]]
-    for place in 0..<Int(chunk.pointee.count) { willFire(chunk.pointee.entries[place].number) }
+    // What the next slot's will need comes from memory while this one's are looked at.
+    guard let slot = nextUsed(after: cursor) else { return }
+    visit(slot) { willFire($0, true) }
+    if let later = nextUsed(after: slot) { visit(later) { willFire($0, false) } }
+  }
+
+  @inline(__always)
+  private func visit(_ slot: Int64, _ body: (UInt32) -> Void) {
+    var number = heads[Int(slot & Int64(Self.slots - 1))]
+    while number != 0 {
+      let chunk = chunks[number]
+      for place in 0..<Int(chunk.pointee.count) { body(chunk.pointee.entries[place].number) }
+      number = chunk.pointee.next
+    }
   }
 
   private mutating func noteNext() {
     if soon.next != .max {
       next = soon.next
-    } else if let slot = nextUsed {
+    } else if let slot = nextUsed(after: cursor) {
       next = slot << Self.slotShift
     } else {
       next = far.next
     }
   }
 
-  /// The first slot behind the cursor that holds anything.
-  private var nextUsed: Int64? {
+  /// The first slot behind one that holds anything.
+  private func nextUsed(after slot: Int64) -> Int64? {
     guard waiting > 0 else { return nil }
-    let start = Int((cursor &+ 1) & Int64(Self.slots - 1))
+    let start = Int((slot &+ 1) & Int64(Self.slots - 1))
     var word = start >> 6
     var bits = used[word] & (UInt64.max << UInt64(start & 63))
     for _ in 0...Self.slots / 64 {
       if bits != 0 {
         let position = word << 6 | bits.trailingZeroBitCount
-        return cursor &+ 1 &+ Int64((position &- start) & (Self.slots - 1))
+        return slot &+ 1 &+ Int64((position &- start) & (Self.slots - 1))
       }
       word = (word + 1) & (Self.slots / 64 - 1)
       bits = used[word]

@@ -145,16 +145,13 @@ extension Tracker {
   private mutating func keepLine(
     _ line: UnsafeRawBufferPointer, _ number: UInt32, _ record: UnsafeMutablePointer<Record>
   ) {
-    if record.pointee.requestLine == 0 {
-      let records = table.records.blockTable
-      record.pointee.requestLine = lines.take(for: number) { owner in
-        let other = records[owner]
-        guard !other.pointee.exchangeMarks.contains(.open) else { return false }
-        other.pointee.requestLine = 0
-        return true
-      }
+    let records = table.records.blockTable
+    record.pointee.requestLine = lines.keep(line, record.pointee.requestLine, for: number) { owner in
+      let other = records[owner]
+      guard !other.pointee.exchangeMarks.contains(.open) else { return false }
+      other.pointee.requestLine = 0
+      return true
     }
-    lines.write(line, record.pointee.requestLine)
   }
 
   /// What is spoken, from the first payload of the originator.

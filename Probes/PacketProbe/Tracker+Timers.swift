@@ -60,12 +60,15 @@ extension Tracker {
 
   private mutating func nextTimer() -> (time: Int64, number: UInt32)? {
     let records = table.records.blockTable
-    return timers.pop(until: now) { number in
-      let record = UnsafeRawPointer(records[number])
-      clinux_prefetch(record)
-      clinux_prefetch(record + 64)
-      clinux_prefetch(record + 128)
-      clinux_prefetch(record + 192)
+    let endings = endings.blockTable
+    return timers.pop(until: now) { number, isNext in
+      let record = records[number]
+      if isNext {
+        let ending = UnsafeRawPointer(endings[record.pointee.ending])
+        for line in 0..<3 { clinux_prefetch(ending + line * 64) }
+      } else {
+        for line in 0..<4 { clinux_prefetch(UnsafeRawPointer(record) + line * 64) }
+      }
     }
   }
 

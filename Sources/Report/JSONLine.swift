@@ -63,7 +63,11 @@ struct JSONLine {
     self.name(name)
     guard let value else { return put("null") }
     put(0x22)
-    for byte in value.utf8 { put(byte) }
+    var text = value
+    text.withUTF8 { bytes in
+      if let start = bytes.baseAddress { next.update(from: start, count: bytes.count) }
+      next += bytes.count
+    }
     put(0x22)
   }
 
