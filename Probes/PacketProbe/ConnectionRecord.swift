@@ -152,12 +152,10 @@ struct PackedHistory: BitwiseCopyable {
     bits &+= 1 << 60
   }
 
-  /// Calls `body` with each letter.
-  func forEach(_ body: (UInt8) -> Void) {
-    for place in 0..<count {
-      let code = Int(bits >> UInt64(place * 5) & 31)
-      body(Self.letter(code >> 1) | UInt8(code & 1) << 5)
-    }
+  /// The letter at a place below `count`.
+  subscript(_ place: Int) -> UInt8 {
+    let code = Int(bits >> UInt64(place * 5) & 31)
+    return Self.letter(code >> 1) | UInt8(code & 1) << 5
   }
 
   /// The letters that are written, most frequent first; `^` has no case.

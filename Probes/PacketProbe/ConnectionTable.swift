@@ -160,7 +160,7 @@ struct ConnectionTable: ~Copyable {
     }
   }
 
-  var view: View { 
+  var view: View {
     View(
       index: index, mask: mask, records: records.blockTable, extras: extras.blockTable)
   }

@@ -93,7 +93,9 @@ struct Timers: ~Copyable {
   /// - Parameter willFire: gets the numbers whose deadline comes soon, twice, and whether it is the last
   ///   time: what they need may be fetched.
   @inline(__always)
-  mutating func pop(until now: Int64, willFire: (UInt32, _ isNext: Bool) -> Void) -> (time: Int64, number: UInt32)? {
+  mutating func pop(
+    until now: Int64, willFire: (UInt32, _ isNext: Bool) -> Void
+  ) -> (time: Int64, number: UInt32)? {
     while true {
       if soon.next <= now { return soon.pop() }
       let present = now >> Self.slotShift

@@ -113,7 +113,8 @@ extension Tracker {
     switch isAnswered(record) {
     case true?: return .idle
     case false?: return .receivingResponse
-    case nil: return phaseOfUnmeasured(exchange, isReset: segment.pointee.flags.contains(.rst), idle)
+    case nil:
+      return phaseOfUnmeasured(exchange, isReset: segment.pointee.flags.contains(.rst), idle)
     }
   }
 

@@ -146,7 +146,8 @@ extension Tracker {
     _ line: UnsafeRawBufferPointer, _ number: UInt32, _ record: UnsafeMutablePointer<Record>
   ) {
     let records = table.records.blockTable
-    record.pointee.requestLine = lines.keep(line, record.pointee.requestLine, for: number) { owner in
+    let kept = record.pointee.requestLine
+    record.pointee.requestLine = lines.keep(line, kept, for: number) { owner in
       let other = records[owner]
       guard !other.pointee.exchangeMarks.contains(.open) else { return false }
       other.pointee.requestLine = 0

@@ -33,8 +33,8 @@ extension Tracker {
     let packed = record.pointee.history
     let head = String(unsafeUninitializedCapacity: PackedHistory.capacity) { bytes in
       var length = 0
-      packed.forEach { letter in
-        bytes[length] = letter
+      while length < packed.count {
+        bytes[length] = packed[length]
         length += 1
       }
       return length

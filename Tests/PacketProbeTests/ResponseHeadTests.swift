@@ -22,7 +22,8 @@ import Testing
   /// It was said to be idle, and nginx's error found no close.
   @Test(
     arguments: [
-      "H", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n",
+      "H", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\nContent-Le",
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n",
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r", "HTTP/1.1 204 No Content\r\nX: y\r\n",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
     ], ["F.", "R."])
