@@ -53,6 +53,7 @@ let package = Package(
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
+    probe("BackendProbe"),
     // Rotated logs are compressed.
     .systemLibrary(
       name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -62,7 +63,13 @@ let package = Package(
     source("Evidence"),
     source("CaptureFile"),
     source("Correlator", ["Evidence"]),
-    source("Report", ["Correlator", "Evidence"]),
+    // The page, style and script of the HTML report become part of the program.
+    .target(
+      name: "Report", dependencies: ["Correlator", "Evidence"], path: "Sources/Report",
+      resources: [
+        .embedInCode("Page/page.html"), .embedInCode("Page/style.css"),
+        .embedInCode("Page/script.js"),
+      ], swiftSettings: strict),
     source(
       "Sweep", ["Evidence", .product(name: "Histogram", package: "hdrhistogram-swift")]),
     .executableTarget(
@@ -70,7 +77,7 @@ let package = Package(
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
-        "NginxProbe", "LabWorld", "Sweep",
+        "NginxProbe", "BackendProbe", "LabWorld", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -82,6 +89,13 @@ let package = Package(
     .executableTarget(
       name: "lab-backend", dependencies: ["CLinux", "LinuxHost"], path: "Tests/Lab/Backend",
       swiftSettings: strict),
+    .executableTarget(
+      name: "lab",
+      dependencies: [
+        "CLinux", "Evidence", "LabWorld", "LinuxHost",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/Lab/Runner", swiftSettings: strict),
 
     .executableTarget(
       name: "kernel-benchmark",
@@ -90,14 +104,20 @@ let package = Package(
       ],
       path: "Tests/Benchmarks/kernel", exclude: ["run"], swiftSettings: strict),
 
+    // What the probes' tests share: processes and cgroups of their own, what a probe yielded.
+    .target(
+      name: "ProbeTesting", dependencies: ["Evidence"], path: "Tests/ProbeTesting",
+      swiftSettings: strict),
+
     test("Evidence"),
     test("LinuxHost", ["Evidence"]),
     test("CaptureFile"),
     test("PacketProbe", ["CaptureFile", "CLinux", "Evidence", "LinuxHost"]),
-    test("KernelProbe", ["Evidence"]),
-    test("TraceProbe", ["Evidence", "CLinux", "LinuxHost", "lab-backend"]),
-    test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
-    test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
+    test("KernelProbe", ["ProbeTesting", "Evidence"]),
+    test("TraceProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost", "lab-backend"]),
+    test("SocketProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost"]),
+    test("ProcessProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost"]),
+    test("BackendProbe", ["ProbeTesting", "CLinux", "Evidence", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),

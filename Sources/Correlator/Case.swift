@@ -20,6 +20,10 @@ struct Case {
   var watchedKernel = false
   var watchedProcesses = false
   var watchedPackets = false
+  /// What the backend wrote to its own log around the close, the nearest first.
+  var backendLines: [BackendLog.Entry] = []
+  /// Whether a log of this upstream's backend was read at all: only then its silence says anything.
+  var watchedBackendLog = false
   /// The kernel's tracepoints were read.
   var watchedTrace = false
   /// The process that closed the backend's end, as the kernel saw it.

@@ -17,6 +17,19 @@ extension Correlator {
     }
   }
 
+  /// Errors that no one looked into: there were too many like them.
+  mutating func count(_ crowd: NginxErrorCount) {
+    let number = Int(clamping: crowd.count)
+    books.errors += number
+    books.unmatched += number
+    books.unmatchedBecause["too many alike, only counted", default: 0] += number
+    started = min(started ?? crowd.first, crowd.first)
+    ended = max(ended ?? crowd.last, crowd.last)
+    if case .tcp(let endpoint)? = crowd.upstream {
+      withTally(endpoint) { $0.statistics.errors += number }
+    }
+  }
+
   mutating func countUnexplained(_ connections: [Connection], at endpoint: Endpoint) {
     let abnormal = connections.filter {
       $0.closer == .responder && ($0.phase != .idle && $0.phase != .unknown || $0.requestAfterFIN)

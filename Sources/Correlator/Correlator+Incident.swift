@@ -88,7 +88,18 @@ extension Correlator {
       c.deaths[index].signal = host.witness.signal(before: c.deaths[index])
     }
     c.disabling = error.disabling
+    gatherBackendLines(&c)
     return c
+  }
+
+  private func gatherBackendLines(_ c: inout Case) {
+    c.watchedBackendLog = host.backendLog.isWatching
+    let processes = c.owners + c.backends
+    c.backendLines = host.backendLog.lines(
+      near: c.moment,
+      of: BackendLog.Subject(
+        upstream: c.line.upstream, client: c.close?.flow.originator,
+        pids: Set(processes.map(\.pid)), units: Set(processes.compactMap(\.unit))))
   }
 
   /// The groups that the line may be about: those of the nginx whose worker wrote it, where that is

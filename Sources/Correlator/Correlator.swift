@@ -58,9 +58,12 @@ public struct Correlator: Sendable {
     ended = max(ended ?? time.best, time.best)
     switch observation.fact {
     case .connection(let connection): observe(connection)
+    // Drawn, not judged: it comes after the verdict.
+    case .packets: break
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .reuseGaps(let gaps): withTally(gaps.responder) { $0.count(gaps) }
     case .nginxLine(let line): observe(line, at: time)
+    case .nginxErrorCount(let crowd): count(crowd)
     case .nginxRequest(let request): observe(request, at: time)
     case .upstreamTraffic(let traffic): observe(traffic)
     case .nginx(let instance): observe(instance)
@@ -83,6 +86,10 @@ public struct Correlator: Sendable {
     case .socketDeath(let death): host.witness.observe(death, at: time)
     case .unixSocket(let sighting): host.observe(sighting, at: time)
     case .descriptors(let use): host.observe(use)
+    case .backendLine(let line):
+      host.backendLog.observe(line, at: time)
+      // The master tells of a worker's end a moment after it.
+      if line.kind != .context { standing.somebodyDied(at: time) }
     case .port(let check):
       if let source = check.source { ownProbes[source] = time.best }
       withTally(check.target) { $0.count(check, at: time.best) }

@@ -6,6 +6,8 @@ struct HostState {
   private(set) var watchedProcesses = false
   /// What the kernel's tracepoints told.
   var witness = KernelWitness()
+  /// What the backends wrote to their own logs.
+  var backendLog = BackendLog()
   /// What the kernel counted.
   var network = NetworkCounts()
   /// The UNIX socket that an inode of the backend's serves, and who was behind each.
@@ -136,6 +138,7 @@ struct HostState {
   mutating func noteWatched(source: String) {
     if source == "kernel" { watchedKernel = true }
     if source == "trace" { witness.noteWatched() }
+    if source == "backend logs" { backendLog.noteWatched() }
     if source == "processes" || source == "sockets" { watchedProcesses = true }
   }
 

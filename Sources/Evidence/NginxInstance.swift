@@ -88,10 +88,12 @@ public struct UpstreamServer: Hashable, Codable, Sendable {
   public var failTimeout: TimeSpan
   public var isBackup: Bool
   public var isDown: Bool
+  /// `max_conns`: connections at once, of each worker where the group has no zone; nil: no limit.
+  public var maxConnections: Int?
 
   public init(
     name: String, peers: [UpstreamPeer], maxFails: Int = 1, failTimeout: TimeSpan = .seconds(10),
-    isBackup: Bool = false, isDown: Bool = false
+    isBackup: Bool = false, isDown: Bool = false, maxConnections: Int? = nil
   ) {
     self.name = name
     self.peers = peers
@@ -99,5 +101,6 @@ public struct UpstreamServer: Hashable, Codable, Sendable {
     self.failTimeout = failTimeout
     self.isBackup = isBackup
     self.isDown = isDown
+    self.maxConnections = maxConnections
   }
 }

@@ -15,12 +15,16 @@ public struct Observation: Hashable, Codable, Sendable {
   public enum Fact: Hashable, Codable, Sendable {
     /// A TCP connection ended, or more is known of one that had.
     case connection(Connection)
+    /// The last packets of a connection whose close explains an incident.
+    case packets(PacketTrail)
     /// Others ended as they should, too many to tell each.
     case ordinaryCloses(OrdinaryCloses)
     /// How long connections had been idle when they were reused.
     case reuseGaps(ReuseGaps)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
+    /// Errors in its log that were too many to tell each.
+    case nginxErrorCount(NginxErrorCount)
     /// A request that nginx wrote to its access log, and that matters.
     case nginxRequest(NginxRequest)
     /// What the access log says of an upstream so far.
@@ -39,6 +43,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case socketDeath(SocketDeath)
     case unixSocket(UnixSocketSighting)
     case descriptors(DescriptorUse)
+    /// A backend wrote to its own log.
+    case backendLine(BackendLine)
     case port(PortCheck)
     case counters(Counters)
     case blindSpot(BlindSpot)

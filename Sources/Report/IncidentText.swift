@@ -82,33 +82,8 @@ public struct IncidentText: Sendable {
 
   /// As `backend closed by FIN, awaiting the response`.
   func whoClosed(_ close: Incident.Close) -> String {
-    let who =
-      switch close.closer {
-      case .originator: "nginx closed"
-      case .responder: "backend closed"
-      case .middlebox: "something in between closed"
-      case .unknown: "closed by nobody known"
-      case .none: "still open"
-      }
-    let how =
-      switch close.manner {
-      case .fin: " by FIN"
-      case .activeReset: " by RST (its own socket's)"
-      case .passiveReset: " by RST (no socket there)"
-      case .refused: " by RST to the SYN"
-      case .timeout: " (no answer)"
-      case nil: ""
-      }
-    let when =
-      switch close.phase {
-      case .connecting: ", connecting"
-      case .tlsHandshake: ", in the TLS handshake"
-      case .idle: close.idleBeforeClose.map { ", idle for \($0)" } ?? ", idle"
-      case .sendingRequest: ", while the request was sent"
-      case .awaitingResponse: ", awaiting the response"
-      case .receivingResponse: ", within the response"
-      case .unknown: ""
-      }
-    return who + how + when
+    CloseWords.sentence(
+      closer: close.closer, manner: close.manner, phase: close.phase,
+      idleBeforeClose: close.idleBeforeClose)
   }
 }

@@ -63,64 +63,21 @@ public struct SummaryText: Sendable {
   }
 
   private func table(_ group: [UpstreamStatistics], label: Int, column: Int) -> String {
-    func row(_ name: String, _ cell: (UpstreamStatistics) -> String) -> String {
+    func line(_ name: String, _ cells: [String]) -> String {
       var line = "  " + padded(name, label - 2)
-      for upstream in group { line += padded(cell(upstream), column) }
+      for cell in cells { line += padded(cell, column) }
       while line.last == " " { line.removeLast() }
       return line
     }
-    var lines = [
-      row("", \.upstream), row("group", { $0.group ?? "-" }), row("errors", { "\($0.errors)" }),
-    ]
-    for cause in Set(group.flatMap(\.causes.keys)).sorted() {
-      lines.append(row("  \(cause)", { "\($0.causes[cause] ?? 0)" }))
-    }
-    lines += [
-      row("connections ended", { "\($0.connectionsEnded)" }),
-      row("  idle, by backend", { "\($0.idleCloses)" }),
-      row("  in an exchange", { "\($0.abnormalCloses)" }),
-      row("  refused", { "\($0.refused)" }),
-      row("  by nginx", { "\($0.nginxCloses)" }),
-      row(
-        "closes when idle",
-        { $0.idleTimeout.map { "\($0.value) (n=\($0.count))" } ?? "-" }),
-      row("port open", { $0.checks == 0 ? "-" : "\($0.checksOpen)/\($0.checks)" }),
-      row("process", { $0.processes.last ?? "none on this host" }),
-    ]
-    // Only where an access log was read.
-    if group.contains(where: { $0.traffic != nil }) {
-      lines += [
-        row("tries / failed / hidden") {
-          $0.traffic.map { "\($0.tries) / \($0.failures) / \($0.hidden)" } ?? "-"
-        },
-        row("response time p50, p99") {
-          $0.traffic?.responseTime.map {
-            "\(TimeSpan(seconds: $0.p50)), \(TimeSpan(seconds: $0.p99))"
-          } ?? "-"
-        },
-      ]
-    }
-    return lines.joined(separator: "\n")
+    let rows = UpstreamRows.rows(group).map { line(($0.isDetail ? "  " : "") + $0.name, $0.cells) }
+    return ([line("", group.map(\.upstream))] + rows).joined(separator: "\n")
   }
 
   private func books(_ summary: Summary) -> String {
     let books = summary.books
     var lines = [style.bold("Books")]
-    var errors = "errors \(books.errors): \(books.matched) matched to their close"
-    if books.ambiguous > 0 { errors += " (\(books.ambiguous) ambiguous)" }
-    if books.unmatched > 0 {
-      let reasons = books.unmatchedBecause.sorted { $0.key < $1.key }.map {
-        "\($0.value) \($0.key)"
-      }
-      errors += ", \(books.unmatched) without one (\(reasons.joined(separator: "; ")))"
-    }
-    lines.append(wrapped(errors, indent: "  "))
-    if books.unexplainedCloses > 0 {
-      lines.append(
-        wrapped(
-          "closes in an exchange that no error explains: \(books.unexplainedCloses) "
-            + "(retried in silence, or not nginx's)", indent: "  "))
-    }
+    lines.append(wrapped(BookWords.errors(books), indent: "  "))
+    if let closes = BookWords.unexplained(books) { lines.append(wrapped(closes, indent: "  ")) }
     if books.incidentsDropped > 0 {
       lines.append("  incidents counted but not kept: \(books.incidentsDropped)")
     }

@@ -35,6 +35,13 @@ struct AttachCommand: ParsableCommand {
       "Watch this upstream, besides those that nginx names.", valueName: "address:port"))
   var upstream: [EndpointArgument] = []
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Follow this log of a backend (or journal:UNIT), besides those that the backends hold open.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
+
   @Option(help: ArgumentHelp("Capture on this interface.", valueName: "name"))
   var interface = "any"
 
@@ -65,6 +72,12 @@ struct AttachCommand: ParsableCommand {
       valueName: "file"))
   var incidents: String?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "At the end also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -77,6 +90,7 @@ struct AttachCommand: ParsableCommand {
     signal(SIGPIPE, SIG_IGN)
     do {
       let target = try Output(path: output.output)
+      let reports = try report.map(ReportFile.init)
       let targets = try Targets.find(self)
       let watch = try Watch(targets, options: self)
       try watch.open()
@@ -88,7 +102,7 @@ struct AttachCommand: ParsableCommand {
           BlindSpot(id: "privileges", what: "privileges were not dropped", cost: kept))
       }
       let printer = SessionPrinter(
-        output: target, options: output, utcOffset: utcOffset(at: currentTime()))
+        output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
         quiet: output.quiet, signals: signals)
@@ -107,7 +121,7 @@ struct AttachCommand: ParsableCommand {
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }
-      if let failure = target.failure ?? copy?.failure { throw fail(failure) }
+      if let failure = target.failure ?? copy?.failure ?? printer.failure { throw fail(failure) }
       if summary.books.errors > 0 { throw Exit.found }
     } catch let error as ExitCode {
       throw error

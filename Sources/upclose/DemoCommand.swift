@@ -23,6 +23,13 @@ struct DemoCommand: ParsableCommand {
   @Flag(name: .shortAndLong, help: "Show every piece of evidence.")
   var verbose = false
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "At the end also write the session's report to this file: .html, .md or .json.",
+      valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep the directory with nginx's logs and the truth, and say where it is.")
   var keepFiles = false
 
@@ -71,6 +78,7 @@ struct DemoCommand: ParsableCommand {
       color.isColored(STDOUT_FILENO) ? "always" : "never",
     ]
     if verbose { arguments.append("--verbose") }
+    for file in report { arguments += ["--report", file.path] }
     do {
       return try ChildProcess(readLink("/proc/self/exe") ?? "upclose", arguments)
     } catch {

@@ -45,6 +45,7 @@ final class LiveSession {
   /// Adds what was known before the probes started: the configuration, the blind spots.
   func observe(_ observation: Observation) {
     correlator.observe(observation)
+    printer.observe(observation)
   }
 
   /// Runs until it is over.
@@ -78,7 +79,7 @@ final class LiveSession {
     status.clear()
     for probe in probes { probe.stop() }
     takeAll()
-    correlator.observe(
+    observe(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: currentTime()),
         fact: .counters(inbox.counters)))
@@ -108,7 +109,7 @@ final class LiveSession {
       case .nginxLine(let line) where line.message.isUpstreamFailure: errors += 1
       default: break
       }
-      correlator.observe(observation)
+      observe(observation)
     }
   }
 

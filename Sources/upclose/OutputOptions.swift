@@ -1,10 +1,20 @@
 import ArgumentParser
 import Glibc
 
+/// What a command can write.
+protocol FormatArgument: ExpressibleByArgument, CaseIterable, Sendable, RawRepresentable
+where RawValue == String {
+  static var standard: Self { get }
+  static var help: ArgumentHelp { get }
+}
+
+/// The options of attach, replay and report.
+typealias OutputOptions = ReportOptions<OutputFormat>
+
 /// The options that every command which reports has.
-struct OutputOptions: ParsableArguments {
-  @Option(help: "text, ndjson (an object an incident, as it stands) or json (one document).")
-  var format: OutputFormat = .text
+struct ReportOptions<Format: FormatArgument>: ParsableArguments {
+  @Option(help: Format.help)
+  var format: Format = .standard
 
   @Option(help: ArgumentHelp("Write the report to a file.", valueName: "file"))
   var output: String?
@@ -19,8 +29,36 @@ struct OutputOptions: ParsableArguments {
   var verbose = false
 }
 
-enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+enum OutputFormat: String, FormatArgument {
+  case text, ndjson, json, markdown, html
+
+  static let standard = Self.text
+  static let help: ArgumentHelp =
+    "text, ndjson (an object an incident, as it stands), json (one document), markdown (for a ticket) or html (one file)."
+}
+
+/// A file on the command line, whose name's end says what is written to it.
+struct ReportArgument: ExpressibleByArgument {
+  var path: String
+  var format: OutputFormat
+
+  init?(argument: String) {
+    let formats: [(String, OutputFormat)] = [
+      (".html", .html), (".htm", .html), (".md", .markdown), (".json", .json),
+    ]
+    guard let format = formats.first(where: { argument.lowercased().hasSuffix($0.0) })?.1 else {
+      return nil
+    }
+    path = argument
+    self.format = format
+  }
+}
+
+enum SweepFormat: String, FormatArgument {
   case text, ndjson, json
+
+  static let standard = Self.text
+  static let help: ArgumentHelp = "text, ndjson (an object a check) or json (one document)."
 }
 
 enum ColorChoice: String, ExpressibleByArgument, CaseIterable {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BackendProbe
 import Correlator
 import Evidence
 import KernelProbe
@@ -46,6 +47,13 @@ struct ReplayCommand: ParsableCommand {
   var kernelLog: [String] = []
 
   @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "A backend's own log: gunicorn, uWSGI, php-fpm, Puma, Apache, HAProxy, node, or journalctl -o json.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
+
+  @Option(
     help: ArgumentHelp(
       "The output of nginx -T, or nginx.conf itself.", valueName: "file"))
   var nginxConfig: String?
@@ -68,6 +76,12 @@ struct ReplayCommand: ParsableCommand {
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Also write the report to this file: .html, .md or .json.", valueName: "file"))
+  var report: [ReportArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -81,9 +95,14 @@ struct ReplayCommand: ParsableCommand {
 
   func run() throws {
     let target: Output
-    do { target = try Output(path: output.output) } catch { throw fail("\(error)") }
-    var replay = Replay(
-      printer: SessionPrinter(output: target, options: output, utcOffset: offset))
+    let reports: [ReportFile]
+    do {
+      target = try Output(path: output.output)
+      reports = try report.map(ReportFile.init)
+    } catch { throw fail("\(error)") }
+    let printer = SessionPrinter(
+      output: target, options: output, utcOffset: offset, reports: reports)
+    var replay = Replay(printer: printer)
     var failures: [String] = []
     var formats: [AccessLogFormat] = []
     if let nginxConfig {
@@ -95,6 +114,7 @@ struct ReplayCommand: ParsableCommand {
     }
     failures += readLogs(&replay)
     failures += readAccessLogs(&replay, formats)
+    failures += readBackendLogs(&replay)
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
@@ -106,7 +126,7 @@ struct ReplayCommand: ParsableCommand {
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
     let summary = replay.finish()
     for failure in failures { complain("upclose: \(failure)") }
-    if let failure = target.failure { throw fail(failure) }
+    if let failure = target.failure ?? printer.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
     if summary.books.errors > 0 { throw Exit.found }
   }
@@ -169,6 +189,24 @@ struct ReplayCommand: ParsableCommand {
     return failures
   }
 
+  private func readBackendLogs(_ replay: inout Replay) -> [String] {
+    var failures: [String] = []
+    let errors = replay.errorTimes
+    for log in backendLog {
+      do {
+        let file = try BackendLogFile(
+          log.source, host: hostName(), failures: errors, utcOffset: offset,
+          reference: replay.lastLine)
+        do {
+          while let observation = try file.next() { replay.queue(observation) }
+        } catch { failures.append("\(error)") }
+        replay.observe(.counters(file.counters))
+        if let spot = file.blindSpot { replay.observe(.blindSpot(spot)) }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
   private var blindSpots: [BlindSpot] {
     var spots: [BlindSpot] = []
     if pcap.isEmpty {
@@ -211,10 +249,19 @@ private struct Replay {
 
   init(printer: SessionPrinter) { self.printer = printer }
 
+  /// When nginx's errors happened.
+  var errorTimes: [TimeEstimate] {
+    queued.compactMap { if case .nginxLine = $0.fact { $0.time } else { nil } }
+  }
+
   mutating func observe(_ fact: Observation.Fact) {
     let time = lastLine ?? currentTime()
-    correlator.observe(
-      Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+    give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
+  }
+
+  private mutating func give(_ observation: Observation) {
+    correlator.observe(observation)
+    printer.observe(observation)
   }
 
   /// Keeps a log's entry until the packets have come so far; what is no event, as the books of a log,
@@ -222,14 +269,14 @@ private struct Replay {
   mutating func queue(_ observation: Observation) {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel, .nginxRequest:
+    case .nginxLine, .kernel, .nginxRequest, .backendLine:
       if case .nginxLine(let line) = observation.fact, let connection = line.connection {
         errorConnections.insert(connection)
       }
       queued.append(observation)
       cover(observation.time.best)
       lastLine = max(lastLine ?? observation.time.best, observation.time.best)
-    default: correlator.observe(observation)
+    default: give(observation)
     }
   }
 
@@ -267,7 +314,7 @@ private struct Replay {
     release(until: connection.lastPacket)
     cover(connection.firstPacket)
     cover(connection.lastPacket)
-    correlator.observe(
+    give(
       Observation(
         host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
         fact: .connection(connection)))
@@ -276,7 +323,7 @@ private struct Replay {
 
   private mutating func release(until time: Timestamp) {
     while let next = queued.last, next.time.best <= time {
-      correlator.observe(next)
+      give(next)
       queued.removeLast()
     }
   }

@@ -12,15 +12,34 @@ final class SessionPrinter {
   private let options: OutputOptions
   private let style: TextStyle
   private let json: JSONReport
+  private let utcOffset: Int
+  /// Written at the end beside the output.
+  private let reports: [ReportFile]
+  /// What the report shows beside the verdicts; only where it does.
+  private var facts = SessionFacts()
 
-  init(output: Output, options: OutputOptions, utcOffset: Int) {
+  init(output: Output, options: OutputOptions, utcOffset: Int, reports: [ReportFile] = []) {
     self.output = output
+    self.reports = reports
     self.options = options
     style = TextStyle(
       isColored: options.color.isColored(output.descriptor), width: output.columns,
       utcOffset: utcOffset)
     json = JSONReport(utcOffset: utcOffset)
+    self.utcOffset = utcOffset
   }
+
+  /// Takes each observation that the correlator takes.
+  func observe(_ observation: Observation) {
+    if wantsFacts { facts.observe(observation) }
+  }
+
+  private var wantsFacts: Bool {
+    options.format == .html || reports.contains { $0.format == .html }
+  }
+
+  /// Why a report could not be written.
+  var failure: String? { reports.lazy.compactMap(\.output.failure).first }
 
   func print(_ incident: Incident) {
     switch options.format {
@@ -30,8 +49,9 @@ final class SessionPrinter {
       guard isNews(incident, lines), crowd.admits(incident) else { return }
       output.write(lines + "\n")
     case .ndjson: output.write(json.incident(incident).compact + "\n")
-    case .json: break
+    case .json, .markdown, .html: break
     }
+    if wantsFacts { facts.observe(incident) }
     output.flush()
   }
 
@@ -61,19 +81,44 @@ final class SessionPrinter {
   }
 
   func print(_ summary: Summary) {
-    switch options.format {
-    case .text:
+    facts.finish()
+    if options.format == .text {
       releaseCrowd(at: nil)
-      output.write("\n" + SummaryText(style, isVerbose: options.verbose).render(summary))
-    case .ndjson: break
-    case .json: output.write(json.summary(summary).pretty + "\n")
+      output.write("\n")
     }
+    output.write(document(summary, options.format))
     output.flush()
+    for report in reports {
+      report.output.write(document(summary, report.format))
+      report.output.flush()
+    }
+  }
+
+  private func document(_ summary: Summary, _ format: OutputFormat) -> String {
+    switch format {
+    case .text: SummaryText(style, isVerbose: options.verbose).render(summary)
+    case .ndjson: ""
+    case .json: json.summary(summary).pretty + "\n"
+    case .markdown: MarkdownReport(utcOffset: utcOffset).render(summary)
+    case .html: HTMLReport(utcOffset: utcOffset, version: programVersion).render(summary, facts)
+    }
   }
 
   /// The incident as one line of JSON.
   func write(_ incident: Incident, to other: Output) {
     other.write(json.incident(incident).compact + "\n")
     other.flush()
+  }
+}
+
+/// A file for the whole report, written at the end.
+struct ReportFile {
+  var output: Output
+  var format: OutputFormat
+
+  /// - Throws: `ProbeError` when it cannot be written.
+  init(_ argument: ReportArgument) throws {
+    output = try Output(path: argument.path)
+    format = argument.format
   }
 }

@@ -1,5 +1,8 @@
 import ArgumentParser
 
+/// As `--version` says it.
+let programVersion = "upclose 0.1.0"
+
 @main
 struct Upclose: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,7 +21,7 @@ struct Upclose: ParsableCommand {
       Exit codes: 0 nothing wrong was found; 1 upstream errors were found; 2 it could not do its \
       work; 64 wrong usage.
       """,
-    version: "upclose 0.1.0",
+    version: programVersion,
     subcommands: [
       AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, SweepCommand.self,
       AuditCommand.self, DoctorCommand.self, DemoCommand.self,

@@ -33,8 +33,8 @@ import Testing
           zone pair 64k;
           server 10.0.1.11:8080 max_fails=3 fail_timeout=1m30s weight=2;
           server backend.local backup;
-          server [::1]:81 down;
-          server unix:/run/app.sock;
+          server [::1]:81 down max_conns=0;
+          server unix:/run/app.sock max_conns=20;
           server nowhere.local:9000;
           keepalive 16;
           keepalive_timeout 30s;
@@ -54,7 +54,8 @@ import Testing
             UpstreamServer(
               name: "backend.local", peers: [peer("10.0.0.1:80")], isBackup: true),
             UpstreamServer(name: "[::1]:81", peers: [peer("[::1]:81")], isDown: true),
-            UpstreamServer(name: "unix:/run/app.sock", peers: [.unix("/run/app.sock")]),
+            UpstreamServer(
+              name: "unix:/run/app.sock", peers: [.unix("/run/app.sock")], maxConnections: 20),
             UpstreamServer(name: "nowhere.local:9000", peers: []),
           ],
           keepalive: 16, keepaliveTimeout: .seconds(30), keepaliveRequests: 500, hasZone: true,

@@ -180,6 +180,8 @@ struct SettingsReader {
         let time = parseTime(String(value))
       {
         server.failTimeout = time
+      } else if let value = word[...].value(after: "max_conns="), let number = Int(value) {
+        server.maxConnections = number > 0 ? number : nil
       } else if word == "backup" {
         server.isBackup = true
       } else if word == "down" {

@@ -55,7 +55,7 @@ struct SweepCommand: ParsableCommand {
   @Flag(help: "Print a systemd service and timer for these options, and do nothing else.")
   var printUnit = false
 
-  @OptionGroup var output: OutputOptions
+  @OptionGroup var output: ReportOptions<SweepFormat>
 
   func validate() throws {
     guard !target.isEmpty || !targets.isEmpty || fromNginx else {

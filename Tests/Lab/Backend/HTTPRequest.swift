@@ -75,15 +75,9 @@ struct HTTPRequest {
     guard let word = parts.firstIndex(of: "fault"), word + 1 < parts.endIndex else { return nil }
     return Fault(rawValue: String(parts[word + 1]))
   }
-}
 
-/// What a request may ask for. The request is always read to its end before, so that the kernel has
-/// no unread bytes that would turn a FIN into a reset.
-enum Fault: String {
-  case close
-  case linger
-  case segv
-  case oom
-  case truncate
-  case exit
+  /// The lab's name of the request, `labNxNz`: the part of the path behind the fault.
+  var token: Substring? {
+    path.split(separator: "/").last.flatMap { $0.hasPrefix("lab") && $0.hasSuffix("z") ? $0 : nil }
+  }
 }

@@ -49,7 +49,9 @@ struct Master {
     }
     guard bound == 0 else { return "cannot bind \(options.listen)" }
     // Workers share it: one that loses the race for a connection must not block in accept(2).
-    guard fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0, Glibc.listen(descriptor, 128) == 0 else {
+    guard fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0,
+      Glibc.listen(descriptor, options.backlog) == 0
+    else {
       return "cannot listen on \(options.listen)"
     }
     return nil
@@ -94,6 +96,11 @@ struct Master {
       "--name", options.name, "--worker-descriptor", "\(listener)",
     ]
     if let directory = options.memoryCgroup { arguments += ["--memory-cgroup", directory] }
+    if let limit = options.requestLimit {
+      arguments += ["--request-limit", "\(limit)", "--limit-pause", "\(options.limitPause)"]
+    }
+    if options.resetsIdle { arguments += ["--idle-close", "reset"] }
+    if let deeds = options.deeds { arguments += ["--deeds", deeds] }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }

@@ -11,14 +11,25 @@ struct Options {
   var idleTimeout: Double
   var name = "backend"
   var workers = 1
+  /// Of the listening socket.
+  var backlog: Int32 = 128
   /// Directory of a memory cgroup that every worker enters; nil: none.
   var memoryCgroup: String?
+  /// A connection is closed after so many answers, without a word of it in the last one.
+  var requestLimit: Int?
+  /// How long after that last answer, in milliseconds.
+  var limitPause: Int64 = 0
+  /// Idle connections end with a reset instead of a FIN.
+  var resetsIdle = false
+  /// Where it is written what was done to which request, just before it is done.
+  var deeds: String?
   /// Set for a worker only: the listening descriptor it inherited.
   var workerDescriptor: Int32?
 
   static let usage = """
     usage: lab-backend --listen ADDR:PORT --idle-timeout SECONDS [--name NAME] [--workers N]
-                       [--memory-cgroup DIRECTORY]
+                       [--memory-cgroup DIRECTORY] [--request-limit N [--limit-pause MS]]
+                       [--idle-close fin|reset] [--backlog N] [--deeds FILE]
 
     A small HTTP/1.1 server for upclose's lab: a master that listens, and workers that it restarts
     200 ms after they died. A request whose path contains one of these gets a real fault:
@@ -28,7 +39,18 @@ struct Options {
       /fault/oom       the request is read, then memory is touched until the kernel kills the worker
                        (only with --memory-cgroup)
       /fault/truncate  half of the promised body, then FIN
+      /fault/cut       half of the promised body, then RST
       /fault/exit      the worker exits with code 1
+      /fault/kill      the worker kills itself with SIGKILL
+      /fault/abort     the worker calls abort()
+      /fault/unread    the connection is closed before the request is read (RST)
+      /fault/garbage   an answer that is not HTTP
+      /fault/header    an answer with a header that nginx refuses
+      /fault/chunk     an answer with a chunk that has no length
+      /fault/big       an answer with 9000 bytes of header
+    --deeds FILE: a line `TOKEN PID PORT WORD` is appended before each, the token being the last part
+    of the path, as lab1x2z. Of a fault that ends the worker every connection of it gets one, with
+    the token -.
     Any other request is answered; with ?ms=N in it, after N milliseconds.
 
     """
@@ -60,11 +82,17 @@ struct Options {
     self.name = values["--name"] ?? name
     self.workers = workers
     memoryCgroup = values["--memory-cgroup"]
+    requestLimit = values["--request-limit"].flatMap(Int.init)
+    limitPause = values["--limit-pause"].flatMap(Int64.init) ?? 0
+    resetsIdle = values["--idle-close"] == "reset"
+    backlog = values["--backlog"].flatMap(Int32.init) ?? backlog
+    deeds = values["--deeds"]
     workerDescriptor = values["--worker-descriptor"].flatMap(Int32.init)
   }
 
   private static let known: Set<String> = [
     "--listen", "--idle-timeout", "--name", "--workers", "--memory-cgroup", "--worker-descriptor",
+    "--request-limit", "--limit-pause", "--idle-close", "--backlog", "--deeds",
   ]
 }
 

@@ -7,15 +7,18 @@ import LinuxHost
 struct Worker {
   let options: Options
   let listener: Int32
-  private var connections: [Int32: Connection] = [:]
+  var connections: [Int32: Connection] = [:]
   /// POLLRDHUP of poll(2), which Glibc's module hides behind _GNU_SOURCE.
   private static let peerClosed: Int32 = 0x2000
 
-  private struct Connection {
+  struct Connection {
     var input: [UInt8] = []
     /// When it is closed, or answered if an answer waits: monotonic milliseconds.
     var deadline: Int64
     var delayed: HTTPRequest?
+    var answers = 0
+    /// It is closed at its deadline, whatever comes.
+    var isSpent = false
   }
 
   init(_ options: Options, listener: Int32) {
@@ -85,17 +88,20 @@ struct Worker {
   private mutating func expire() {
     let now = monotonicMilliseconds()
     for (descriptor, connection) in connections where connection.deadline <= now {
-      if let request = connection.delayed {
+      if connection.isSpent {
+        drop(descriptor)
+      } else if let request = connection.delayed {
         connections[descriptor]?.delayed = nil
         answer(request, on: descriptor)
         handleInput(of: descriptor)
       } else {
+        if options.resetsIdle { lingerNot(descriptor) }
         drop(descriptor)
       }
     }
   }
 
-  private mutating func drop(_ descriptor: Int32) {
+  mutating func drop(_ descriptor: Int32) {
     close(descriptor)
     connections[descriptor] = nil
   }
@@ -108,6 +114,7 @@ struct Worker {
       drop(descriptor)
       return
     }
+    if closesUnread(descriptor) { return }
     var chunk = [UInt8](repeating: 0, count: 16 << 10)
     let count = read(descriptor, &chunk, chunk.count)
     if count < 0, errno == EAGAIN || errno == EINTR { return }
@@ -116,6 +123,8 @@ struct Worker {
       return
     }
     connection.input += chunk[..<count]
+    // What a spent connection is sent is not looked at: it is closed with it.
+    guard !connection.isSpent else { return }
     connection.deadline = idleDeadline()
     connections[descriptor] = connection
     handleInput(of: descriptor)
@@ -134,6 +143,7 @@ struct Worker {
         if let fault = request.fault {
           perform(fault, on: descriptor, for: request)
         } else if request.delayMilliseconds > 0 {
+          note("slow", on: descriptor, for: request)
           let due = monotonicMilliseconds() + request.delayMilliseconds
           connections[descriptor]?.delayed = request
           connections[descriptor]?.deadline = due
@@ -160,13 +170,19 @@ struct Worker {
       \r
 
       """ + (request.method == "HEAD" ? "" : body), on: descriptor)
-    let deadline = idleDeadline()
+    guard request.keepsAlive else { return drop(descriptor) }
+    connections[descriptor]?.answers += 1
+    var deadline = idleDeadline()
+    if let limit = options.requestLimit, connections[descriptor]?.answers ?? 0 >= limit {
+      guard options.limitPause > 0 else { return drop(descriptor) }
+      deadline = monotonicMilliseconds() + options.limitPause
+      connections[descriptor]?.isSpent = true
+    }
     connections[descriptor]?.deadline = deadline
-    if !request.keepsAlive { drop(descriptor) }
   }
 
   /// The port from which the proxy came: names the connection that was used.
-  private func peerPort(of descriptor: Int32) -> UInt16 {
+  func peerPort(of descriptor: Int32) -> UInt16 {
     var address = sockaddr_in()
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     _ = withUnsafeMutablePointer(to: &address) { pointer in
@@ -177,63 +193,12 @@ struct Worker {
     return UInt16(bigEndian: address.sin_port)
   }
 
-  private func send(_ text: String, on descriptor: Int32) {
+  func send(_ text: String, on descriptor: Int32) {
     let bytes = Array(text.utf8)
     let count = write(descriptor, bytes, bytes.count)
     // A socket's buffer holds many such answers; a peer that does not read any gets no more.
     if count != bytes.count, errno != EPIPE, errno != ECONNRESET {
       report(options.name, "an answer could not be written: \(errorText(errno))")
     }
-  }
-
-  private mutating func perform(
-    _ fault: Fault, on descriptor: Int32, for request: HTTPRequest
-  ) {
-    report(options.name, "fault \(fault.rawValue) asked for by \(request.path)")
-    switch fault {
-    case .close:
-      drop(descriptor)
-    case .linger:
-      var option = linger(l_onoff: 1, l_linger: 0)
-      setsockopt(
-        descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
-      drop(descriptor)
-    case .truncate:
-      send(
-        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + String(repeating: "x", count: 50),
-        on: descriptor)
-      drop(descriptor)
-    case .exit:
-      Glibc.exit(1)
-    case .segv:
-      readNullPointer()
-    case .oom:
-      guard options.memoryCgroup != nil else {
-        // Without a limit of its own it would take the host down.
-        report(options.name, "refuses to use up memory without --memory-cgroup")
-        send("HTTP/1.1 500 Refused\r\nContent-Length: 0\r\n\r\n", on: descriptor)
-        return
-      }
-      useUpMemory()
-    }
-  }
-
-  /// Reads a field of a structure at address 0, as a forgotten check for null does.
-  private func readNullPointer() {
-    let field = UnsafeRawPointer(bitPattern: 16)
-    let value = field?.load(as: UInt64.self)
-    report(options.name, "address 16 could be read: \(value ?? 0)")
-  }
-
-  /// Touches memory until the limit of the cgroup is passed, and the kernel ends this process.
-  private func useUpMemory() {
-    let chunk = 1 << 20
-    for _ in 0..<1024 {
-      let memory = mmap(nil, chunk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-      guard let memory, memory != MAP_FAILED else { break }
-      memset(memory, 1, chunk)
-    }
-    report(options.name, "was not killed although it used 1 GiB")
-    Glibc.exit(1)
   }
 }

@@ -3,7 +3,7 @@ import Glibc
 import LinuxHost
 
 /// Writes a whole text.
-func writeFile(
+package func writeFile(
   _ text: String, to path: String, flags: Int32 = O_WRONLY | O_CREAT | O_TRUNC
 ) throws {
   let descriptor = open(path, flags | O_CLOEXEC, 0o644)
@@ -25,7 +25,7 @@ func writeFile(
 
 /// Removes a file or a directory with all that is in it, following no links; nothing to do when it
 /// is gone.
-func removeTree(_ path: String) throws {
+package func removeTree(_ path: String) throws {
   var status = stat()
   guard lstat(path, &status) == 0 else { return }
   if status.st_mode & S_IFMT == S_IFDIR {

@@ -1,25 +1,25 @@
-import Evidence
+package import Evidence
 import Glibc
 import LinuxHost
 
 /// One keepalive connection to nginx, in the network namespace of the thread that opens it.
-final class HTTPClient {
-  struct Response {
-    var status: Int
+package final class HTTPClient {
+  package struct Response {
+    package var status: Int
     /// Names in lower case.
-    var headers: [String: String]
+    package var headers: [String: String]
     /// The body was as long as promised.
-    var isComplete: Bool
-    var keepsAlive: Bool
+    package var isComplete: Bool
+    package var keepsAlive: Bool
   }
 
   private let descriptor: Int32
   private let isCancelled: () -> Bool
   private var buffer: [UInt8] = []
-  let local: Endpoint
+  package let local: Endpoint
 
   /// - Parameter isCancelled: looked at ten times a second while waiting for an answer.
-  init(to server: Endpoint, isCancelled: @escaping () -> Bool) throws {
+  package init(to server: Endpoint, isCancelled: @escaping () -> Bool) throws {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else {
       throw ProbeError(doing: "open a socket", reason: errorText(errno))
@@ -50,12 +50,12 @@ final class HTTPClient {
   deinit { close(descriptor) }
 
   /// Sends a request (a POST with a small body) and waits for its answer.
-  func exchange(_ method: String, _ target: String) throws -> Response {
+  package func exchange(_ method: String, _ target: String) throws -> Response {
     try send(method, target)
     return try receive()
   }
 
-  func send(_ method: String, _ target: String) throws {
+  package func send(_ method: String, _ target: String) throws {
     let body = method == "POST" ? "quantity=1&item=lab" : ""
     var head = "\(method) \(target) HTTP/1.1\r\nHost: lab.example\r\nUser-Agent: lab\r\n"
     if method == "POST" {
@@ -71,7 +71,7 @@ final class HTTPClient {
   }
 
   /// - Parameter limit: milliseconds.
-  func receive(limit: Int64 = 60_000) throws -> Response {
+  package func receive(limit: Int64 = 60_000) throws -> Response {
     let end = monotonicMilliseconds() + limit
     while true {
       if let (response, length) = Self.parse(buffer, atEnd: false) {

@@ -1,20 +1,24 @@
-import Evidence
-import Glibc
+package import Evidence
+package import Glibc
 import LinuxHost
 
 /// A real nginx with one worker, in its own namespace and directory.
-struct LabNginx: Sendable {
-  var master: pid_t
-  var worker: pid_t
-  var listen: Endpoint
+package struct LabNginx: Sendable {
+  package var master: pid_t
+  package var worker: pid_t
+  package var listen: Endpoint
 
-  static func start(
-    _ program: String, configuration: NginxConfiguration, namespace: Namespace, undo: Undo
+  /// - Parameters:
+  ///   - directory: holds its configuration, logs and temporary files.
+  ///   - text: the whole configuration, which listens on `listen`.
+  /// - Throws: `ProbeError` with nginx's own words.
+  package static func start(
+    _ program: String, directory: String, text: String, listen: Endpoint, namespace: Namespace,
+    undo: Undo
   ) throws -> LabNginx {
-    let directory = configuration.directory
     let file = directory + "/nginx.conf"
     let output = directory + "/nginx.out"
-    try writeFile(configuration.text, to: file)
+    try writeFile(text, to: file)
     // -e: else it opens the log that it was compiled with before it reads the configuration.
     var arguments = ["-p", directory + "/", "-c", file, "-e", directory + "/error.log"]
     var launcher = program
@@ -30,7 +34,6 @@ struct LabNginx: Sendable {
       for worker in children(of: master) { kill(worker, SIGCONT) }
       endChild(master)
     }
-    let listen = configuration.listen
     var workers: [pid_t] = []
     try wait(until: "nginx listens on \(listen)") {
       guard waitpid(master, nil, WNOHANG) == 0 else {
@@ -45,7 +48,7 @@ struct LabNginx: Sendable {
   }
 
   /// Stops the worker, and waits until it stands still.
-  func stopWorker() throws {
+  package func stopWorker() throws {
     kill(worker, SIGSTOP)
     try wait(until: "nginx's worker \(worker) is stopped", every: 1) {
       guard let status = ProcessStatus(worker) else {
@@ -55,5 +58,5 @@ struct LabNginx: Sendable {
     }
   }
 
-  func continueWorker() { kill(worker, SIGCONT) }
+  package func continueWorker() { kill(worker, SIGCONT) }
 }

@@ -72,7 +72,7 @@ public final class LabWorld: Sendable {
   private init(_ plan: LabPlan, _ undo: Undo) throws {
     self.undo = undo
     directory = plan.directory
-    try plan.makeDirectory(undo)
+    try plan.ground.makeDirectory(undo)
     let spaces = try plan.makeNamespaces(undo)
     nginxSpace = spaces.nginx
     nginxNamespacePath = spaces.nginx.path
@@ -82,8 +82,10 @@ public final class LabWorld: Sendable {
     nginxAddress = LabPlan.nginxAddress
     frontend = LabPlan.frontend
     idleTimeout = plan.idleTimeout
+    let configuration = plan.configuration
     nginx = try LabNginx.start(
-      plan.nginxProgram, configuration: plan.configuration, namespace: spaces.nginx, undo: undo)
+      plan.nginxProgram, directory: configuration.directory, text: configuration.text,
+      listen: configuration.listen, namespace: spaces.nginx, undo: undo)
     nginxMasterPID = nginx.master
     nginxWorkerPID = nginx.worker
     errorLogPath = "\(directory)/error.log"

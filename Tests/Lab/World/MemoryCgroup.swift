@@ -3,9 +3,9 @@ import Glibc
 import LinuxHost
 
 /// A memory cgroup with a limit and without swap, of version 1 or 2, whichever the host has.
-struct MemoryCgroup: Sendable {
+package struct MemoryCgroup: Sendable {
   /// Its directory.
-  var path: String
+  package var path: String
 
   /// Where memory cgroups are made.
   struct Hierarchy {
@@ -34,7 +34,7 @@ struct MemoryCgroup: Sendable {
   }
 
   /// - Parameter limit: bytes.
-  static func make(_ name: String, limit: Int, undo: Undo) throws -> MemoryCgroup {
+  package static func make(_ name: String, limit: Int, undo: Undo) throws -> MemoryCgroup {
     let hierarchy = try hierarchy()
     if hierarchy.isUnified {
       try CgroupController(name: "memory", parent: hierarchy.path).enable(undo)

@@ -9,10 +9,10 @@ import Synchronization
 /// Programs are started and sockets opened on that thread, not through `ip netns exec`, which would
 /// also give them other mounts (without the cgroup file systems). The thread lives until `close`,
 /// because programs that die with their parent die with the *thread* that started them.
-final class Namespace: Sendable {
-  let name: String
+package final class Namespace: Sendable {
+  package let name: String
   /// As `/run/netns/NAME`.
-  let path: String
+  package let path: String
   private let thread = Mutex<ProbeThread?>(nil)
   private let queue: Queue
 
@@ -33,7 +33,7 @@ final class Namespace: Sendable {
   }
 
   /// Enters a namespace that exists.
-  init(name: String) throws {
+  package init(name: String) throws {
     self.name = name
     path = "/run/netns/\(name)"
     queue = try Queue()
@@ -58,7 +58,7 @@ final class Namespace: Sendable {
 
   /// Does something on the namespace's thread and waits for it.
   /// - Throws: what `body` throws; `ProbeError` when the namespace was closed.
-  func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+  package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
     let closed = ProbeError(
       doing: "work in namespace \(name)", reason: "it was closed or could not be entered")
     guard queue.isOpen.load(ordering: .acquiring) else { throw closed }
@@ -82,7 +82,7 @@ final class Namespace: Sendable {
   }
 
   /// Ends the thread; until then the namespace cannot go away.
-  func close() {
+  package func close() {
     let ending = thread.withLock { thread in
       defer { thread = nil }
       return thread

@@ -1,15 +1,15 @@
-import Glibc
+package import Glibc
 import LinuxHost
 
 /// Fields of `/proc/PID/stat`; nil when there is no such process.
-struct ProcessStatus {
+package struct ProcessStatus {
   /// `R`, `S`, `T` (stopped), `Z`, ...
-  var state: Character
-  var parent: pid_t
+  package var state: Character
+  package var parent: pid_t
   /// Clock ticks since boot: with the pid it names a process for good.
-  var startTicks: UInt64
+  package var startTicks: UInt64
 
-  init?(_ pid: pid_t) {
+  package init?(_ pid: pid_t) {
     guard let bytes = try? readFile("/proc/\(pid)/stat") else { return nil }
     // The command may itself contain blanks and parentheses: fields count from the last one.
     let text = String(decoding: bytes, as: UTF8.self)
@@ -27,7 +27,7 @@ struct ProcessStatus {
 func allProcesses() -> [pid_t] { directoryEntries("/proc").compactMap { pid_t($0) } }
 
 /// Children that have not ended.
-func children(of pid: pid_t) -> [pid_t] {
+package func children(of pid: pid_t) -> [pid_t] {
   allProcesses().filter { child in
     guard let status = ProcessStatus(child) else { return false }
     return status.parent == pid && status.state != "Z"
@@ -62,7 +62,7 @@ func killAll(_ what: String, _ list: () -> [pid_t]) throws {
 }
 
 /// Asks a child of ours to end with SIGTERM, and makes it after `patience` milliseconds.
-func endChild(_ pid: pid_t, patience: Int64 = 3_000) {
+package func endChild(_ pid: pid_t, patience: Int64 = 3_000) {
   kill(pid, SIGTERM)
   let end = monotonicMilliseconds() + patience
   while waitpid(pid, nil, WNOHANG) == 0 {

@@ -1,10 +1,10 @@
 import CLinux
 import Evidence
-import Glibc
+package import Glibc
 import LinuxHost
 
 /// Finds a program on PATH or where system programs live (root's PATH may lack them).
-func findProgram(_ name: String) -> String? {
+package func findProgram(_ name: String) -> String? {
   let path = getenv("PATH").map { String(cString: $0) } ?? ""
   let places =
     path.split(separator: ":").map(String.init) + ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
@@ -17,7 +17,7 @@ func findProgram(_ name: String) -> String? {
 /// It gets a process group of its own (a Ctrl-C in a terminal must not end it behind our back), no
 /// blocked or ignored signals, no descriptors but the standard ones, and a small environment.
 /// - Parameter output: the file to which standard output and error are appended.
-func spawn(_ program: String, _ arguments: [String], output: String) throws -> pid_t {
+package func spawn(_ program: String, _ arguments: [String], output: String) throws -> pid_t {
   var attributes = posix_spawnattr_t()
   posix_spawnattr_init(&attributes)
   defer { posix_spawnattr_destroy(&attributes) }
@@ -62,7 +62,7 @@ func spawn(_ program: String, _ arguments: [String], output: String) throws -> p
 /// - Returns: what it wrote on standard output and error.
 /// - Throws: `ProbeError` with its output when it exits with anything but 0.
 @discardableResult
-func runProgram(_ program: String, _ arguments: [String], output: String) throws -> String {
+package func runProgram(_ program: String, _ arguments: [String], output: String) throws -> String {
   defer { unlink(output) }
   let pid = try spawn(program, arguments, output: output)
   var status: Int32 = 0
@@ -78,7 +78,7 @@ func runProgram(_ program: String, _ arguments: [String], output: String) throws
 }
 
 /// Milliseconds on a clock that nobody sets.
-func monotonicMilliseconds() -> Int64 {
+package func monotonicMilliseconds() -> Int64 {
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
@@ -89,7 +89,7 @@ func monotonicMilliseconds() -> Int64 {
 ///   - what: completes "wait until …" in the error.
 ///   - limit: milliseconds; generous, since a slow machine is no fault.
 /// - Throws: `ProbeError` at the limit, and whatever `condition` throws.
-func wait(
+package func wait(
   until what: String, limit: Int64 = 30_000, every pause: UInt32 = 5,
   _ condition: () throws -> Bool
 ) throws {

@@ -1,27 +1,27 @@
-import Evidence
+package import Evidence
 import LinuxHost
 
 /// The IPv4 TCP sockets of the calling thread's network namespace, as `/proc/net/tcp` has them: by
 /// it the lab sees what state a connection is in, and need not guess how long something takes.
-struct TCPTable {
-  struct Row: Hashable {
-    var local: Endpoint
-    var remote: Endpoint
-    var state: State
+package struct TCPTable {
+  package struct Row: Hashable {
+    package var local: Endpoint
+    package var remote: Endpoint
+    package var state: State
     /// Bytes that wait to be read by the owner (for a listener: connections to be accepted).
-    var receiveQueue: UInt64
+    package var receiveQueue: UInt64
   }
 
   /// Linux `include/net/tcp_states.h`.
-  enum State: UInt8 {
+  package enum State: UInt8 {
     case established = 1
     case synSent, synReceived, finWait1, finWait2, timeWait, closed, closeWait, lastAck, listen
     case closing, newSynReceived
   }
 
-  var rows: [Row] = []
+  package var rows: [Row] = []
 
-  init() throws {
+  package init() throws {
     let bytes = try readFile("/proc/thread-self/net/tcp")
     for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n").dropFirst() {
       let fields = line.split(separator: " ")
@@ -34,11 +34,11 @@ struct TCPTable {
     }
   }
 
-  func row(local: Endpoint, remote: Endpoint) -> Row? {
+  package func row(local: Endpoint, remote: Endpoint) -> Row? {
     rows.first { $0.local == local && $0.remote == remote }
   }
 
-  func isListening(_ endpoint: Endpoint) -> Bool {
+  package func isListening(_ endpoint: Endpoint) -> Bool {
     rows.contains { $0.local == endpoint && $0.state == .listen }
   }
 
