@@ -39,6 +39,11 @@ struct Replay {
     self.followsSessions = followsSessions
   }
 
+  /// When nginx's errors happened.
+  var errorTimes: [TimeEstimate] {
+    queued.compactMap { if case .nginxLine = $0.fact { $0.time } else { nil } }
+  }
+
   mutating func observe(_ fact: Observation.Fact) {
     let time = lastLine ?? currentTime()
     give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
@@ -54,7 +59,7 @@ struct Replay {
   mutating func queue(_ observation: Observation) {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel, .nginxRequest:
+    case .nginxLine, .kernel, .nginxRequest, .backendLine:
       if case .nginxLine(let line) = observation.fact, let connection = line.connection {
         errorConnections.insert(connection)
       }
@@ -72,12 +77,14 @@ struct Replay {
     sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
+    func put(_ time: Timestamp, _ fact: Observation.Fact) {
       feed.replay.give(
-        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
     }
+    func reuse(_ time: Timestamp, _ gaps: ReuseGaps) { put(time, .reuseGaps(gaps)) }
+    func answers(_ time: Timestamp, _ times: ResponseTimes) { put(time, .responseTimes(times)) }
     let result = analyzeCapture(
-      path: path, options: options, reuse: put, trails: trails, number: number
+      path: path, options: options, reuse: reuse, answers: answers, trails: trails, number: number
     ) {
       var connection = $0
       connection.id |= number << 48
@@ -151,14 +158,15 @@ struct Replay {
     }
   }
 
-  mutating func finish() -> Summary {
+  /// - Parameter whatIf: changed settings whose effect is counted.
+  mutating func finish(whatIf: [WhatIfSetting]) -> Summary {
     sortQueue()
     while let next = queued.last {
       release(until: next.time.best)
       advance(to: next.time.best - Self.lateness)
     }
     tell(correlator.finish())
-    var summary = correlator.summary()
+    var summary = correlator.summary(whatIf: whatIf)
     // A session's own time is as it was.
     if !followsSessions {
       summary.started = span?.first

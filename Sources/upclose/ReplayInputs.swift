@@ -1,4 +1,5 @@
 import ArgumentParser
+import BackendProbe
 import CaptureFile
 import Correlator
 import Evidence
@@ -46,6 +47,13 @@ struct ReplayInputs: ParsableArguments {
   var kernelLog: [String] = []
 
   @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "A backend's own log: gunicorn, uWSGI, php-fpm, Puma, Apache, HAProxy, node, or journalctl -o json.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
+
+  @Option(
     help: ArgumentHelp(
       "The output of nginx -T, or nginx.conf itself.", valueName: "file"))
   var nginxConfig: String?
@@ -67,6 +75,16 @@ struct ReplayInputs: ParsableArguments {
     help: ArgumentHelp(
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Count what a setting would have changed, as keepalive_timeout=4s (also keepalive_requests, \
+      keepalive, proxy_next_upstream, proxy_read_timeout, max_fails); may be given several times.
+      """,
+      valueName: "directive=value"))
+  var whatIf: [WhatIfArgument] = []
 
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
@@ -159,6 +177,7 @@ struct ReplayInputs: ParsableArguments {
     }
     failures += readLogs(&replay, offset: offset(found))
     failures += readAccessLogs(&replay, formats)
+    failures += readBackendLogs(&replay, offset: offset(found))
     failures += readCaptures(&replay, found)
     if found.sessions.isEmpty {
       for spot in blindSpots(found) { replay.observe(.blindSpot(spot)) }
@@ -169,7 +188,7 @@ struct ReplayInputs: ParsableArguments {
         replay.observe(.blindSpot(spot))
       }
     }
-    return (replay.finish(), failures)
+    return (replay.finish(whatIf: whatIf.map(\.setting)), failures)
   }
 
   private func readCaptures(_ replay: inout Replay, _ found: Found) -> [String] {
@@ -244,6 +263,24 @@ struct ReplayInputs: ParsableArguments {
         if let format = file.format, let spot = format.blindSpot {
           replay.observe(.blindSpot(spot))
         }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
+  private func readBackendLogs(_ replay: inout Replay, offset: Int) -> [String] {
+    var failures: [String] = []
+    let errors = replay.errorTimes
+    for log in backendLog {
+      do {
+        let file = try BackendLogFile(
+          log.source, host: hostName(), failures: errors, utcOffset: offset,
+          reference: replay.lastLine)
+        do {
+          while let observation = try file.next() { replay.queue(observation) }
+        } catch { failures.append("\(error)") }
+        replay.observe(.counters(file.counters))
+        if let spot = file.blindSpot { replay.observe(.blindSpot(spot)) }
       } catch { failures.append("\(error)") }
     }
     return failures
