@@ -90,7 +90,9 @@ struct AttachCommand: ParsableCommand {
       valueName: "mode"))
   var live = LiveMode.table
 
-  @Flag(help: "Keep query strings in the report.")
+  @OptionGroup var recording: RecordingOptions
+
+  @Flag(help: "Keep query strings in the report and the recording.")
   var keepQueries = false
 
   @OptionGroup var output: OutputOptions
@@ -105,7 +107,8 @@ struct AttachCommand: ParsableCommand {
       let reports = try report.map(ReportFile.init)
       let metrics = try textfile.map(Textfile.init(path:))
       let targets = try Targets.find(self)
-      let watch = try Watch(targets, options: self)
+      let recorder = try recording.recorder(targets.loaded, interface: interface, keepQueries)
+      let watch = try Watch(targets, options: self, recorder: recorder)
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
@@ -118,7 +121,8 @@ struct AttachCommand: ParsableCommand {
         output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
-        view: LiveView(live, quiet: output.quiet), textfile: metrics, signals: signals)
+        view: LiveView(live, quiet: output.quiet), textfile: metrics, signals: signals,
+        recorder: recorder, trails: watch.packets.trails)
       for spot in spots {
         session.observe(
           Observation(
@@ -131,6 +135,7 @@ struct AttachCommand: ParsableCommand {
       if let copy {
         session.onIncident = { printer.write($0, to: copy) }
       }
+      try recorder?.start()
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }

@@ -3,6 +3,7 @@ import Correlator
 import Evidence
 import Glibc
 import LinuxHost
+import PacketProbe
 import Report
 
 /// A live session: takes what the probes see, lets the correlator judge it, prints incidents as they
@@ -18,6 +19,8 @@ final class LiveSession {
   private let printer: SessionPrinter
   private let duration: TimeSpan?
   private let signals: Int32
+  private let recorder: Recorder?
+  private let trails: TrailStore?
   private var correlator = Correlator()
   private var view: LiveView
   private var textfile: Textfile?
@@ -36,15 +39,20 @@ final class LiveSession {
   ///   - view: what is shown at the bottom of a terminal.
   ///   - textfile: where metrics go; nil: nowhere.
   ///   - signals: a descriptor for SIGINT and SIGTERM, which must be blocked in every thread.
+  ///   - recorder: gets all that the correlator gets, and what it gives; started, and ended here.
+  ///   - trails: has the packets of incidents.
   init(
     probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?,
-    view: LiveView, textfile: Textfile? = nil, signals: Int32
+    view: LiveView, textfile: Textfile? = nil, signals: Int32, recorder: Recorder? = nil,
+    trails: TrailStore? = nil
   ) {
     self.probes = probes
     self.inbox = inbox
     self.printer = printer
     self.duration = duration
     self.signals = signals
+    self.recorder = recorder
+    self.trails = trails
     self.view = view
     self.textfile = textfile
     printer.keepsFacts = printer.keepsFacts || view.wantsTable || textfile != nil
@@ -52,6 +60,7 @@ final class LiveSession {
 
   /// Adds what was known before the probes started: the configuration, the blind spots.
   func observe(_ observation: Observation) {
+    recorder?.record(observation)
     correlator.observe(observation)
     printer.observe(observation)
   }
@@ -93,6 +102,8 @@ final class LiveSession {
         host: hostName(), time: TimeEstimate(exactly: currentTime()),
         fact: .counters(inbox.counters)))
     give(correlator.finish())
+    recorder?.finish(at: currentTime())
+    noteRecordingEnd()
     let summary = correlator.summary()
     printer.print(summary)
     textfile?.finish(summary, printer.facts)
@@ -108,9 +119,25 @@ final class LiveSession {
 
   private func round(_ now: Timestamp) {
     takeAll()
-    let given = correlator.advance(to: now - Self.lateness)
+    let watermark = now - Self.lateness
+    recorder?.record(advance: watermark)
+    let given = correlator.advance(to: watermark)
     printer.advance(to: now)
     if !given.isEmpty { give(given) }
+    noteRecordingEnd()
+  }
+
+  /// A full disk ends the recording, and not the session.
+  private func noteRecordingEnd() {
+    guard let recorder, let reason = recorder.news else { return }
+    say("upclose: recording stopped: \(reason); the session goes on")
+    correlator.observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: currentTime()),
+        fact: .blindSpot(
+          BlindSpot(
+            id: "recording", what: "the recording stopped: \(reason)",
+            cost: "what came after is in no file"))))
   }
 
   private func takeAll() {
@@ -132,7 +159,20 @@ final class LiveSession {
       if incident.revision == 1 { incidents += 1 }
       printer.print(incident)
       onIncident(incident)
+      recorder?.record(printer.recorded(incident))
+      tellPackets(of: incident)
     }
+  }
+
+  /// The last packets of the incident's connection, for the report and the recording.
+  private func tellPackets(of incident: Incident) {
+    guard let close = incident.close, let kept = trails?[close.connection],
+      let last = kept.trail.packets.last
+    else { return }
+    recorder?.record(kept)
+    observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: last.time), fact: .packets(kept.trail)))
   }
 
   private func wait(_ end: Int32?) -> (signal: Bool, end: Bool) {

@@ -320,6 +320,11 @@ final class Session {
     ((try? String(contentsOfFile: incidents, encoding: .utf8)) ?? "").split(separator: "\n")
   }
 
+  /// What it has said on stderr so far.
+  var errors: String {
+    (try? String(contentsOfFile: scratch.path + "/err", encoding: .utf8)) ?? ""
+  }
+
   func interrupt() { process.interrupt() }
 
   /// As Ctrl-C does.
