@@ -26,7 +26,9 @@ struct AttachCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
-    help: ArgumentHelp("Follow this error log, besides those that nginx names.", valueName: "file"))
+    help: ArgumentHelp(
+      "Follow this error log, besides those that nginx names (- for what comes through a pipe).",
+      valueName: "file"))
   var errorLog: [String] = []
 
   @Option(
@@ -78,6 +80,8 @@ struct AttachCommand: ParsableCommand {
       "At the end also write the report to this file: .html, .md or .json.", valueName: "file"))
   var report: [ReportArgument] = []
 
+  @OptionGroup var recording: RecordingOptions
+
   @Option(
     help: ArgumentHelp(
       "Write Prometheus metrics to this file every 15 s, for node_exporter's textfile collector.",
@@ -89,8 +93,6 @@ struct AttachCommand: ParsableCommand {
       "At the bottom of a terminal: table (the upstreams side by side), line, or off (for a screen reader).",
       valueName: "mode"))
   var live = LiveMode.table
-
-  @OptionGroup var recording: RecordingOptions
 
   @Flag(help: "Keep query strings in the report and the recording.")
   var keepQueries = false

@@ -92,7 +92,7 @@ final class LiveSession {
         lastDrawn = now
         showStatus(now - started)
       }
-      textfile?.update(now, correlator.summary, printer.facts)
+      textfile?.update(now, { correlator.summary() }, printer.facts)
     }
     view.clear()
     for probe in probes { probe.stop() }
