@@ -15,18 +15,19 @@ public struct MarkdownReport: Sendable {
     let headline = Headline(summary)
     var lines = ["## \(Self.escaped(headline.sentence))", ""]
     if let detail = headline.detail { lines += [Self.escaped(shortened(detail, 300)), ""] }
-    if let fix = headline.fix { lines += [Self.fix(fix), ""] }
+    if let fix = headline.fix { lines += [Self.fix(fix, effect: headline.effect), ""] }
     if !headline.ruledOut.isEmpty {
       lines += ["Ruled out: \(Self.escaped(headline.ruledOut.joined(separator: "; "))).", ""]
     }
     lines += findings(summary.findings)
     lines += upstreams(summary.upstreams, summary.books)
+    lines += differences(summary.comparisons)
     lines += example(summary)
     lines += books(summary)
     return lines.joined(separator: "\n") + "\n"
   }
 
-  private static func fix(_ fix: Fix) -> String {
+  private static func fix(_ fix: Fix, effect: String?) -> String {
     var text = "**Fix:** "
     if let line = fix.line {
       text += code(line)
@@ -34,6 +35,7 @@ public struct MarkdownReport: Sendable {
       text += ": "
     }
     text += escaped(fix.text) + "."
+    if let effect { text += " It \(escaped(shortened(effect, 300)))." }
     if let cost = fix.tradeOff { text += " Costs: \(escaped(cost))." }
     return text
   }
@@ -74,6 +76,17 @@ public struct MarkdownReport: Sendable {
     if all.count > shown.count {
       lines += ["", "\(all.count - shown.count) more upstreams, of fewer errors."]
     }
+    return lines + [""]
+  }
+
+  /// Those that are no chance.
+  private func differences(_ all: [Comparison]) -> [String] {
+    let shown = all.filter { $0.more != nil }
+    guard !shown.isEmpty else { return [] }
+    var lines = shown.prefix(3).map {
+      "* \(Self.code($0.a)) against \(Self.code($0.b)): \(Self.escaped(FindingWords.difference($0)))"
+    }
+    if shown.count > 3 { lines.append("* \(shown.count - 3) more differences that are no chance") }
     return lines + [""]
   }
 

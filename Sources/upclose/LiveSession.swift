@@ -194,7 +194,7 @@ final class LiveSession {
     let seconds = elapsed.nanoseconds / 1_000_000_000
     view.show(
       table: { LiveTable.lines(correlator.summary(), printer.facts, columns: $0) },
-      status: "\(seconds) s  \(packets.seen) packets, \(packets.lost) dropped  \(errors) errors  "
-        + "\(incidents) incidents  (Ctrl-C: sum up)")
+      status: "\(seconds) s  packets \(packets.seen), dropped \(packets.lost)  errors \(errors)  "
+        + "incidents \(incidents)  (Ctrl-C: sum up)")
   }
 }

@@ -54,6 +54,42 @@ import Testing
     #expect(outcome.err.contains("cannot write /proc/none/upclose.prom"))
   }
 
+  @Test func `the view of a terminal fits 80 columns, and is taken away before other text`() throws
+  {
+    let world = try LabWorld.build(backendExecutable: Program.backend, name: "upclose.test.view")
+    defer { world.tearDown() }
+    let namespace = (world.nginxNamespacePath as NSString).lastPathComponent
+    func said(_ mode: String, _ settings: String) throws -> String {
+      let attach =
+        "\(Program.upclose) attach --duration 3s --color never --live \(mode)"
+      return try Program.run(
+        "/usr/sbin/ip",
+        [
+          "netns", "exec", namespace, "script", "-qec",
+          "stty cols 80 rows 24; exec env \(settings) \(attach)", "/dev/null",
+        ]
+      ).out.replacingOccurrences(of: "\r\n", with: "\n")
+    }
+    let text = try said("table", "TERM=xterm")
+    let pictures = text.components(separatedBy: "\u{1b}[J").dropFirst().dropLast()
+    #expect(!pictures.isEmpty)
+    for picture in pictures {
+      // Each is taken away from its last line, by going up as many lines as it has less one.
+      let lines = picture.components(separatedBy: "\r")[0].split(separator: "\n")
+      let up = lines.count > 1 ? "\u{1b}[\(lines.count - 1)A" : ""
+      #expect(lines.allSatisfy { $0.count < 80 })
+      #expect(picture.hasSuffix("\r" + up))
+    }
+    let last = try #require(pictures.last)
+    #expect(last.contains("most of them"))
+    for backend in world.backends { #expect(last.contains("\(backend.endpoint)")) }
+    let rest = try #require(text.components(separatedBy: "\u{1b}[J").last)
+    #expect(rest.hasPrefix("\nFindings\n"))
+    #expect(try !said("line", "TERM=xterm").contains("most of them"))
+    #expect(try !said("off", "TERM=xterm").contains("\u{1b}"))
+    #expect(try !said("table", "TERM=dumb").contains("\u{1b}"))
+  }
+
   /// The words of the command line of a process's child; empty without one.
   private func helper(of pid: Int32) throws -> [String] {
     for entry in try FileManager.default.contentsOfDirectory(atPath: "/proc") {

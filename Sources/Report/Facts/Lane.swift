@@ -38,18 +38,21 @@ public struct Lane: Sendable {
   public var count: Int { buckets.values.reduce(0) { $0 + $1.count } }
   public var marks: [Mark] { buckets.values.sorted { $0.first < $1.first } }
 
-  /// - Parameter text: asked for only when it will be shown.
+  /// - Parameters:
+  ///   - count: of them, at that time.
+  ///   - text: asked for only when it will be shown.
   mutating func add(
-    at time: Timestamp, _ weight: Weight, incident: Int? = nil, _ text: @autoclosure () -> String
+    at time: Timestamp, _ weight: Weight, incident: Int? = nil, count: Int = 1,
+    _ text: @autoclosure () -> String
   ) {
     let key = index(of: time)
     if buckets[key] != nil {
       let isWorse = buckets[key].map { weight > $0.weight } ?? true
-      buckets[key]?.merge(time, weight, incident, isWorse ? text() : nil)
+      buckets[key]?.merge(time, weight, incident, count, isWorse ? text() : nil)
       return
     }
     buckets[key] = Mark(
-      first: time, last: time, count: 1, weight: weight, text: text(), incident: incident)
+      first: time, last: time, count: count, weight: weight, text: text(), incident: incident)
     while buckets.count > Self.limit { coarsen() }
   }
 
@@ -72,11 +75,12 @@ public struct Lane: Sendable {
 
 extension Lane.Mark {
   fileprivate mutating func merge(
-    _ time: Timestamp, _ weight: Lane.Weight, _ incident: Int?, _ worse: String?
+    _ time: Timestamp, _ weight: Lane.Weight, _ incident: Int?, _ count: Int,
+    _ worse: String?
   ) {
     first = min(first, time)
     last = max(last, time)
-    count += 1
+    self.count += count
     if let worse {
       text = worse
       self.weight = weight

@@ -18,6 +18,7 @@ public struct SessionFacts: Sendable {
   public private(set) var kernel = Lane()
   public private(set) var processes = Lane()
   public private(set) var ports = Lane()
+  public private(set) var backends = Lane()
   public private(set) var reloads = Lane()
   public private(set) var idle: [Endpoint: IdleHistogram] = [:]
   public private(set) var closeCounts: [Endpoint: [CloseKind: UInt64]] = [:]
@@ -86,9 +87,17 @@ public struct SessionFacts: Sendable {
     case .port(let check): observe(check, at: time)
     case .nginx(let instance): observe(instance, at: time)
     case .nginxLine(let line) where line.message.isUpstreamFailure:
-      let upstream = line.upstream.map(String.init) ?? ""
-      let isKnown = errorCounts[upstream] != nil || errorCounts.count < 256
-      errorCounts[isKnown ? upstream : "other", default: 0] += 1
+      countErrors(of: line.upstream, 1)
+    case .nginxErrorCount(let crowd) where crowd.message.isUpstreamFailure:
+      countErrors(of: crowd.upstream, crowd.count)
+      cover(crowd.first)
+      errors.add(
+        at: crowd.first, .bad, count: Int(clamping: crowd.count),
+        "\(crowd.upstream.map(String.init) ?? "-"): \(crowd.message.rawValue), counted only")
+    case .backendLine(let line):
+      cover(time)
+      let isBad = line.signal != nil || line.code.map { $0 != 0 } ?? false
+      backends.add(at: time, isBad ? .bad : .notable, line.text)
     case .blindSpot(let spot): if blindSpots.count < 200 { blindSpots.insert(spot.what) }
     case .counters(let totals): counters[totals.source] = totals
     case .upstreamTraffic(let totals) where traffic[totals.upstream] != nil || traffic.count < 256:
@@ -135,6 +144,12 @@ public struct SessionFacts: Sendable {
     for id in connections.keys {
       if let known = recent[id] { connections[id] = known }
     }
+  }
+
+  private mutating func countErrors(of upstream: UpstreamPeer?, _ count: UInt64) {
+    let name = upstream.map(String.init) ?? ""
+    let isKnown = errorCounts[name] != nil || errorCounts.count < 256
+    errorCounts[isKnown ? name : "other", default: 0] += count
   }
 
   private mutating func cover(_ time: Timestamp) {
@@ -256,7 +271,7 @@ extension Observation.Fact {
   /// Whether it happened at its time.
   fileprivate var isEvent: Bool {
     switch self {
-    case .counters, .blindSpot, .nginx, .upstreamTraffic, .packets, .kernel: false
+    case .counters, .blindSpot, .nginx, .upstreamTraffic, .packets, .kernel, .nginxErrorCount: false
     default: true
     }
   }

@@ -53,7 +53,7 @@ public struct HTMLReport: Sendable {
       html.element("div", [.class(headline.isGood ? "hero good" : "hero")]) { html in
         html.element("h1", headline.sentence)
         if let detail = headline.detail { html.element("p", [.class("lead")], detail) }
-        if let fix = headline.fix { Self.fix(fix, &html) }
+        if let fix = headline.fix { Self.fix(fix, effect: headline.effect, &html) }
         if !headline.ruledOut.isEmpty {
           html.element("p", [.class("meta")]) { html in
             html.element("b", "Ruled out: ")
@@ -112,7 +112,8 @@ public struct HTMLReport: Sendable {
     }
   }
 
-  static func fix(_ fix: Fix, _ html: inout HTML) {
+  /// - Parameter effect: what it would have done.
+  static func fix(_ fix: Fix, effect: String? = nil, _ html: inout HTML) {
     html.element("div", [.class("fix")]) { html in
       if let line = fix.line {
         html.element("pre", line)
@@ -122,6 +123,7 @@ public struct HTMLReport: Sendable {
         html.element("span", [.class("label")], "Fix")
         html.text(fix.text)
       }
+      if let effect { html.element("p", "\(effect.prefix(1).uppercased())\(effect.dropFirst())") }
       if let cost = fix.tradeOff { html.element("p", [.class("meta")], "Costs: \(cost)") }
     }
   }
@@ -146,6 +148,12 @@ public struct HTMLReport: Sendable {
       html.element("ol", [.class("findings")]) { html in
         for finding in summary.findings.prefix(100) { item(finding, &html) }
       }
+      if !summary.whatIf.isEmpty {
+        html.element("h3", "What if")
+        html.element("ul") { html in
+          for result in summary.whatIf { html.element("li", FindingWords.tried(result)) }
+        }
+      }
       let rest = summary.findings.count - 100
       if rest > 0 { html.element("p", [.class("note")], "\(rest) more, of fewer errors each.") }
     }
@@ -162,7 +170,8 @@ public struct HTMLReport: Sendable {
         finding.errors == 0
           ? "no error by it yet" : "\(finding.errors) of \(finding.ofErrors) errors")
       html.element("p", finding.text)
-      if let fix = finding.fix { Self.fix(fix, &html) }
+      for note in finding.notes { html.element("p", [.class("note")], note) }
+      if let fix = finding.fix { Self.fix(fix, effect: finding.effect, &html) }
     }
   }
 
@@ -170,6 +179,7 @@ public struct HTMLReport: Sendable {
     guard !summary.upstreams.isEmpty else { return }
     section("upstreams", "Upstreams side by side", &html) { html in
       UpstreamSection.render(summary.upstreams, summary.books, &html)
+      UpstreamSection.differences(summary.comparisons, &html)
     }
   }
 

@@ -217,6 +217,8 @@ struct IncidentSection {
     }
     if let request = incident.request, request.count > 160 { pairs.append(("request", request)) }
     pairs.append(("worker", "\(incident.worker)"))
+    pairs.append(("sent again", incident.retrySafety.text))
+    if let effects = FindingWords.effects(incident) { pairs.append(("then", effects)) }
     pairs += CloseFacts.aftermath(incident, utcOffset: utcOffset)
     if let fix = incident.fix {
       let place = fix.place.map { " in \($0)" } ?? ""

@@ -35,6 +35,7 @@ struct TimelineGraphic {
     lanes += [
       ("closes, other upstreams", facts.otherCloses), ("resets", facts.resets),
       ("kernel log", facts.kernel), ("processes", facts.processes),
+      ("backends' own logs", facts.backends),
       ("port checks that failed", facts.ports), ("nginx reloads", facts.reloads),
     ]
     // "None" is said only of what was watched.

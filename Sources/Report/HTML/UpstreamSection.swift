@@ -25,6 +25,22 @@ enum UpstreamSection {
     }
   }
 
+  /// Whether what differs between the backends of a group is chance: first what is not.
+  static func differences(_ all: [Comparison], _ html: inout HTML) {
+    guard !all.isEmpty else { return }
+    let sorted = all.filter { $0.more != nil } + all.filter { $0.more == nil }
+    html.element("h3", "Differences, and whether they are chance")
+    html.element("ul") { html in
+      for comparison in sorted.prefix(24) {
+        html.element("li", comparison.more == nil ? [.class("note")] : []) { html in
+          html.element("code", "\(comparison.a) : \(comparison.b)")
+          html.text(" \(FindingWords.difference(comparison))")
+        }
+      }
+    }
+    if sorted.count > 24 { html.element("p", [.class("note")], "\(sorted.count - 24) more.") }
+  }
+
   private static func columns(
     _ upstreams: [UpstreamStatistics], _ books: Books, _ html: inout HTML
   ) {

@@ -8,6 +8,8 @@ struct Headline {
   /// What was measured.
   var detail: String?
   var fix: Fix?
+  /// What it would have done.
+  var effect: String?
   /// What was looked for and not found, in each incident of the finding.
   var ruledOut: [String]
   var isGood: Bool
@@ -25,6 +27,7 @@ struct Headline {
     isGood = errors == 0
     detail = top.text
     fix = top.fix
+    effect = top.effect
     if top.errors == 0 {
       sentence =
         (errors == 0 ? "No upstream error yet, but one will come: " : "")
@@ -65,5 +68,12 @@ extension Summary {
 
   private static func readable(_ time: Substring) -> String {
     time.split(separator: "T").joined(separator: " ")
+  }
+}
+
+extension Finding {
+  /// What its fix would have done in this session, in words; nil where nothing was tried.
+  var effect: String? {
+    whatIf.map(FindingWords.effect).flatMap { $0.isEmpty ? nil : $0 }
   }
 }
