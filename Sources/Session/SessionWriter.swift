@@ -41,6 +41,8 @@ public final class SessionWriter {
     PcapngBlock.appendSection(
       application: info.recorder, comment: "upclose session \(info.session), part \(info.part)",
       to: &buffer)
+    // Before any entry: mergecap asks for the interfaces before it reads on.
+    _ = interface(interfaceName == "any" ? .linuxSLL2 : .ethernet)
     append(.recording(info), at: info.started)
   }
 

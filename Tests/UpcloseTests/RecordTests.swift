@@ -67,6 +67,12 @@ import Testing
     #expect(journal.out.contains("upstream prematurely closed connection"))
     #expect(journal.out.contains("signal 11") || journal.out.contains("segfault"))
     let merged = scratch.path + "/merged.pcapng"
+    let twice = scratch.path + "/twice.pcapng"
+    // It used to refuse two sessions: it wants to know the interfaces before it reads on.
+    #expect(try Program.run("/usr/bin/mergecap", ["-w", twice, file, file]).status == 0)
+    #expect(
+      try Program.upclose("replay", twice, "--format", "ndjson").out
+        == Program.upclose("replay", file, "--format", "ndjson").out)
     let merge = try Program.run("/usr/bin/mergecap", ["-w", merged, file, incidents])
     #expect(merge.status == 0)
     #expect(merge.err.isEmpty)
