@@ -20,7 +20,7 @@ HEADER = "reading response header from upstream"
 CONNECT, TLS = "connecting to upstream", "SSL handshaking to upstream"
 SEND, BODY = "sending request to upstream", "reading upstream"
 TIMEOUT = "upstream timed out (110: Connection timed out)"
-# Every kind of upstream failure; the frequent ones come four times.
+# Every kind of upstream failure; the frequent ones come ten times as often.
 FAILURES = [
     ("prematurelyClosed", "upstream prematurely closed connection", HEADER),
     ("recvFailed", "recv() failed " + RESET, HEADER),
@@ -28,7 +28,7 @@ FAILURES = [
     ("headerTimedOut", TIMEOUT, HEADER),
     ("bodyClosed", "upstream prematurely closed connection", BODY),
     ("noLiveUpstreams", "no live upstreams", CONNECT),
-] * 4 + [
+] * 10 + [
     ("connectTimedOut", TIMEOUT, CONNECT),
     ("connectRefusedAtOnce", "connect() to 10.0.1.19:80 failed (113: No route to host)", CONNECT),
     ("workerConnectionsExhausted", "768 worker_connections are not enough", CONNECT),
