@@ -1,9 +1,15 @@
 import Correlator
 import Evidence
 import LinuxHost
-import NginxProbe
 import PacketProbe
-import Report
+import Session
+
+/// What hears of a session: all that is observed, each incident as it stands, and the summary.
+protocol SessionReporter: AnyObject {
+  func observe(_ observation: Observation)
+  func print(_ incident: Incident)
+  func print(_ summary: Summary)
+}
 
 /// Feeds files to a correlator in the order of time.
 struct Replay {
@@ -11,13 +17,25 @@ struct Replay {
   private static let lateness = TimeSpan.seconds(10)
 
   let logs = ReplayLogs()
-  private let printer: SessionPrinter
+  private let reporter: any SessionReporter
   private var correlator = Correlator()
   private var advanced = Timestamp(nanoseconds: .min)
   /// The first and the last moment of what the files hold: books and blind spots have none.
   private var span: (first: Timestamp, last: Timestamp)?
+  /// The last packets of incidents that captures tell of.
+  private let trails = TrailStore()
+  /// Watermarks come of sessions: captures and logs are fitted in between.
+  private let followsSessions: Bool
+  /// Connections of captures that wait for the sessions' time, last first.
+  private var waiting: [Observation] = []
 
-  init(printer: SessionPrinter) { self.printer = printer }
+  /// - Parameter followsSessions: sessions are to be played; what else is read waits for them.
+  init(reporter: any SessionReporter, followsSessions: Bool = false) {
+    self.reporter = reporter
+    self.followsSessions = followsSessions
+    // Errors that have packets beside them are worth each a look.
+    logs.keepsAll = followsSessions
+  }
 
   mutating func observe(_ fact: Observation.Fact) {
     let time = span?.last ?? logs.start ?? currentTime()
@@ -26,7 +44,7 @@ struct Replay {
 
   private mutating func give(_ observation: Observation) {
     correlator.observe(observation)
-    printer.observe(observation)
+    reporter.observe(observation)
   }
 
   /// - Parameter number: of the file; connections are numbered anew in each.
@@ -35,11 +53,15 @@ struct Replay {
   ) -> (any Error)? {
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
-      feed.replay.correlator.observe(
-        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+    func put(_ time: Timestamp, _ fact: Observation.Fact) {
+      feed.replay.give(
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
     }
-    let result = analyzeCapture(path: path, options: options, reuse: put) {
+    func reuse(_ time: Timestamp, _ gaps: ReuseGaps) { put(time, .reuseGaps(gaps)) }
+    func answers(_ time: Timestamp, _ times: ResponseTimes) { put(time, .responseTimes(times)) }
+    let result = analyzeCapture(
+      path: path, options: options, reuse: reuse, answers: answers, trails: trails, number: number
+    ) {
       var connection = $0
       connection.id |= number << 48
       feed.replay.put(connection)
@@ -50,48 +72,89 @@ struct Replay {
   }
 
   private mutating func put(_ connection: Connection) {
+    let observation = Observation(
+      host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
+      fact: .connection(connection))
+    guard !followsSessions else {
+      waiting.append(observation)
+      return
+    }
     if !logs.keepsAll {
-      // Errors that have packets beside them are worth each a look.
       release(until: connection.firstPacket - ReplayLogs.disorder)
       logs.keepsAll = true
     }
     release(until: connection.lastPacket)
     cover(connection.firstPacket)
     cover(connection.lastPacket)
-    give(
-      Observation(
-        host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
-        fact: .connection(connection)))
+    give(observation)
     advance(to: connection.lastPacket - Self.lateness)
   }
 
-  private mutating func release(until time: Timestamp) {
-    while let next = logs.next(until: time) {
+  private mutating func release(until time: Timestamp, advances: Bool = true) {
+    while let next = next(until: time) {
       switch next.fact {
-      case .nginxLine, .kernel, .nginxRequest, .nginxErrorCount, .backendLine:
+      case .nginxLine, .kernel, .nginxRequest, .nginxErrorCount, .backendLine, .connection:
         cover(next.time.best)
-        advance(to: next.time.best - Self.lateness)
+        if advances { advance(to: next.time.best - Self.lateness) }
       default: break
       }
       give(next)
     }
   }
 
+  /// The earlier of what waits and what the logs have.
+  private mutating func next(until time: Timestamp) -> Observation? {
+    guard let connection = waiting.last, connection.time.best <= time else {
+      return logs.next(until: time)
+    }
+    return logs.next(until: connection.time.best) ?? waiting.popLast()
+  }
+
   private mutating func advance(to time: Timestamp) {
     guard time - advanced >= .seconds(1) || advanced.nanoseconds == .min else { return }
     advanced = time
-    for incident in correlator.advance(to: time) { printer.print(incident) }
+    tell(correlator.advance(to: time))
   }
 
-  mutating func finish() -> Summary {
-    logs.keepsAll = false
+  private mutating func tell(_ incidents: [Incident]) {
+    for incident in incidents {
+      reporter.print(incident)
+      guard let close = incident.close, let kept = trails[close.connection],
+        let last = kept.trail.packets.last
+      else { continue }
+      give(
+        Observation(
+          host: hostName(), time: TimeEstimate(exactly: last.time), fact: .packets(kept.trail)))
+    }
+  }
+
+  /// Plays recorded sessions, with what waits of other files in between.
+  mutating func play(_ replay: SessionReplay) {
+    waiting.sort { $1.time.best < $0.time.best }
+    while let step = replay.next() {
+      switch step {
+      case .observe(let observation): give(observation)
+      case .advance(let watermark):
+        // The sessions' watermarks are the ones that count.
+        release(until: watermark, advances: false)
+        tell(correlator.advance(to: watermark))
+      }
+    }
+  }
+
+  /// - Parameter whatIf: changed settings whose effect is counted.
+  mutating func finish(whatIf: [WhatIfSetting]) -> Summary {
+    logs.keepsAll = followsSessions
     release(until: Timestamp(nanoseconds: .max))
     for fact in logs.facts { observe(fact) }
-    for incident in correlator.finish() { printer.print(incident) }
-    var summary = correlator.summary()
-    summary.started = span?.first
-    summary.ended = span?.last
-    printer.print(summary)
+    tell(correlator.finish())
+    var summary = correlator.summary(whatIf: whatIf)
+    // A session's own time is as it was.
+    if !followsSessions {
+      summary.started = span?.first
+      summary.ended = span?.last
+    }
+    reporter.print(summary)
     return summary
   }
 

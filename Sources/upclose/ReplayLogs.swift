@@ -53,7 +53,10 @@ final class ReplayLogs {
   /// What went wrong; what was read before stays true.
   private(set) var failures: [String] = []
 
-  func add(_ file: ErrorLogFile) { sources.append(Source(file.path, .errors(file))) }
+  func add(_ file: ErrorLogFile) {
+    file.keepsAll = keepsAll
+    sources.append(Source(file.path, .errors(file)))
+  }
 
   func add(_ file: AccessLogFile) { sources.append(Source(file.path, .requests(file))) }
 
