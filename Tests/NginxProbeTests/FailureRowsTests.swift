@@ -211,4 +211,28 @@ import Testing
     _ = correlator.finish()
     return correlator.summary().incidents
   }
+
+  @Test func `no line of a log at level debug is lost`() throws {
+    let backend = try Backend { _ in }
+    let nginx = try RealNginx(
+      http: "server { listen PORT; location / { proxy_pass http://127.0.0.1:\(backend.port); } }",
+      level: "debug")
+    for number in 0..<5 { nginx.get("/\(number)?%22%0A") }
+    let log = nginx.directory["access.log"]
+    eventually("every request in the access log") {
+      (try? readFile(log).count { $0 == 10 }) ?? 0 >= 5
+    }
+    nginx.stopWorkers(true)
+    defer { nginx.stopWorkers(false) }
+    let lines = String(decoding: try readFile(nginx.errorLog), as: UTF8.self)
+      .split(separator: "\n").count { EntryHeader.startsEntry(Array($0.utf8).span) }
+    let file = try ErrorLogFile(nginx.errorLog, options: LogOptions())
+    let census = try file.census()
+    #expect(lines > 500)
+    #expect(file.counters.seen == UInt64(lines))
+    #expect(file.counters.details["not parsed"] == 0)
+    #expect(census.messages.values.reduce(0, +) == lines)
+    #expect(census.messages[.prematurelyClosed] == 5)
+    #expect(census.upstreams.values.reduce(0, +) == 5)
+  }
 }

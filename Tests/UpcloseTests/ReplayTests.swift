@@ -65,4 +65,39 @@ import Testing
     let upstreams = try #require(document["upstreams"] as? [[String: Any]])
     #expect(upstreams.compactMap { $0["errors"] as? Int } == [4000, 4000, 4000])
   }
+
+  /// What a client chose changes the text shown, escaped, and nothing else.
+  @Test(
+    arguments: [
+      ("GET /\u{1b}[2J\u{1b}]0;x\u{7} HTTP/1.1", nil),
+      ("GET /<script>alert(1)</script> HTTP/1.1", "<img src=x onerror=y>"),
+      ("GET / HTTP/1.1", "\u{202e}\", upstream: \"http://6.6.6.6:6/\", host: \"evil"),
+      (
+        "GET /%0A2026/03/01%2010:00:01%20[error] HTTP/1.1",
+        "x%0A2026/03/01 10:00:01 [error] 1#1: *5 x"
+      ),
+    ] as [(String, String?)])
+  func `hostile requests and Referers`(request: String, referrer: String?) throws {
+    let scratch = try Scratch()
+    func read(_ name: String, _ line: String) throws -> (text: String, incident: [String: Any]) {
+      let log = try scratch.write(name, line.utf8)
+      let text = try Program.upclose("replay", "--time-zone", "Z", "--error-log", log)
+      #expect(text.status == 1)
+      let incidents = try #require(
+        try replay(["--error-log", log])["incidents"] as? [[String: Any]])
+      #expect(incidents.count == 1)
+      var incident = try #require(incidents.first)
+      incident["request"] = nil
+      return (text.out, incident)
+    }
+    let plain = try read("plain", refused(1, peer: 1, connection: 5))
+    let line = refused(1, peer: 1, connection: 5).dropLast()
+      .replacingOccurrences(of: "GET / HTTP/1.1", with: request)
+    let hostile = try read(
+      "hostile", line + (referrer.map { ", referrer: \"\($0)\"" } ?? "") + "\n")
+    #expect(NSDictionary(dictionary: hostile.incident) == NSDictionary(dictionary: plain.incident))
+    let controls = hostile.text.unicodeScalars.filter { $0.value < 0x20 && $0 != "\n" }
+    #expect(controls.isEmpty && !hostile.text.contains("\u{202e}"))
+    #expect(hostile.text.split(separator: "\n").count == plain.text.split(separator: "\n").count)
+  }
 }

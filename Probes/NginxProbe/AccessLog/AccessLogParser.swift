@@ -160,6 +160,7 @@ public struct AccessLogParser {
 
   // MARK: What matters
 
+  @inline(__always)
   private func isWatched(_ base: UnsafePointer<UInt8>) -> Bool {
     guard watchesAny, let connection = scanner[.connection].flatMap({ Self.integer(base, $0) })
     else { return false }
@@ -168,6 +169,7 @@ public struct AccessLogParser {
 
   /// Whether a request whose only try went well may matter all the same; cheap, and asked of every
   /// line.
+  @inline(__always)
   private func isOdd(_ base: UnsafePointer<UInt8>, _ status: Int) -> Bool {
     if status == 499 || status < 100 || status == 502 || status == 504 { return true }
     guard let length = scanner[.contentLength].flatMap({ Self.integer(base, $0) }),
@@ -257,6 +259,7 @@ extension AccessLogParser {
   }
 
   /// A whole number without a sign; nil for anything else.
+  @inline(__always)
   static func integer(_ base: UnsafePointer<UInt8>, _ range: Range<Int>) -> Int? {
     guard !range.isEmpty, range.count <= 18 else { return nil }
     var value = 0

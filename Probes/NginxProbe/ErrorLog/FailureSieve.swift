@@ -4,11 +4,11 @@ import Evidence
 /// crowd: a log of an outage says the same thing a million times, and neither memory nor anyone who
 /// reads the report has room for that.
 ///
-/// Of each kind of failure at each upstream the first 500 come through, and then one for every ten
+/// Of each kind of failure at each upstream the first 200 come through, and then one for every ten
 /// seconds of the log's time, so that all of the time is still seen.
 struct FailureSieve {
   /// Failures of one kind at one upstream that come through at once.
-  static let burst: Int32 = 500
+  static let burst: Int32 = 200
   /// Seconds after which another one comes through.
   static let pause = 10
 

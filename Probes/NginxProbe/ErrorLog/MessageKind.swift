@@ -13,26 +13,19 @@ enum ActionPhase {
       self = .other
       return
     }
-    func `is`(_ words: StaticString) -> Bool {
-      words.utf8CodeUnitCount == range.count && bytes.has(words, at: range.lowerBound)
-    }
-    if `is`("connecting to upstream") {
-      self = .connecting
-    } else if `is`("SSL handshaking to upstream") {
-      self = .tls
-    } else if `is`("sending request to upstream") {
-      self = .sending
-    } else if `is`("reading response header from upstream") || `is`("sending early hints to client")
-    {
-      self = .header
-    } else if `is`("reading upstream") || `is`("sending to client") {
-      self = .body
-    } else if `is`("proxying upgraded connection") {
-      self = .upgraded
-    } else if bytes.has("proxying ", at: range.lowerBound) {
-      self = .streaming
-    } else {
-      self = .other
+    @inline(__always)
+    func `is`(_ words: StaticString) -> Bool { bytes.has(words, at: range.lowerBound) }
+    // By their lengths, since every line of a long log is asked.
+    switch range.count {
+    case 16 where `is`("reading upstream"), 17 where `is`("sending to client"): self = .body
+    case 22 where `is`("connecting to upstream"): self = .connecting
+    case 27 where `is`("SSL handshaking to upstream"): self = .tls
+    case 27 where `is`("sending request to upstream"): self = .sending
+    case 28 where `is`("proxying upgraded connection"): self = .upgraded
+    case 29 where `is`("sending early hints to client"): self = .header
+    case 37 where `is`("reading response header from upstream"): self = .header
+    case 9... where `is`("proxying "): self = .streaming
+    default: self = .other
     }
   }
 }

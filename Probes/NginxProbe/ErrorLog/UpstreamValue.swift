@@ -49,8 +49,9 @@ struct UpstreamValue {
       }
       return start..<colon
     }
-    while end < range.upperBound, bytes[end] != UInt8(ascii: "/"), bytes[end] != UInt8(ascii: "?") {
-      end += 1
+    bytes.withUnsafeBufferPointer { bytes in
+      guard let base = bytes.baseAddress else { return }
+      while end < range.upperBound, base[end] != 0x2f, base[end] != 0x3f { end += 1 }
     }
     return start < end ? start..<end : nil
   }

@@ -1,10 +1,12 @@
 """Writes an error log and an access log of a given size: a realistic mix, the same each time.
+Beside an error log, in FILE.kinds, stands how many lines of each kind are in it.
 
 usage: generate.py error|failures|access BYTES FILE
 """
 
 import random
 import sys
+from collections import Counter
 
 random.seed(7)
 PEERS = [f"10.0.1.{11 + n}:8080" for n in range(8)]
@@ -14,13 +16,36 @@ AGENTS = [
 ]
 PATHS = ["/", "/api/orders", "/api/orders/4711/items", "/static/app.js", "/login", "/search"]
 RESET = "(104: Connection reset by peer)"
+HEADER = "reading response header from upstream"
+CONNECT, TLS = "connecting to upstream", "SSL handshaking to upstream"
+SEND, BODY = "sending request to upstream", "reading upstream"
+TIMEOUT = "upstream timed out (110: Connection timed out)"
+# Every kind of upstream failure; the frequent ones come ten times as often.
 FAILURES = [
-    ("upstream prematurely closed connection", "reading response header from upstream"),
-    ("recv() failed " + RESET, "reading response header from upstream"),
-    ("connect() failed (111: Connection refused)", "connecting to upstream"),
-    ("upstream timed out (110: Connection timed out)", "reading response header from upstream"),
-    ("upstream prematurely closed connection", "reading upstream"),
-    ("upstream sent too big header", "reading response header from upstream"),
+    ("prematurelyClosed", "upstream prematurely closed connection", HEADER),
+    ("recvFailed", "recv() failed " + RESET, HEADER),
+    ("connectFailed", "connect() failed (111: Connection refused)", CONNECT),
+    ("headerTimedOut", TIMEOUT, HEADER),
+    ("bodyClosed", "upstream prematurely closed connection", BODY),
+    ("noLiveUpstreams", "no live upstreams", CONNECT),
+] * 10 + [
+    ("connectTimedOut", TIMEOUT, CONNECT),
+    ("connectRefusedAtOnce", "connect() to 10.0.1.19:80 failed (113: No route to host)", CONNECT),
+    ("workerConnectionsExhausted", "768 worker_connections are not enough", CONNECT),
+    ("tlsClosed", "peer closed connection in SSL handshake " + RESET, TLS),
+    ("tlsHandshakeFailed", "SSL_do_handshake() failed (SSL: error:0A00010B:SSL routines::wrong "
+     "version number)", TLS),
+    ("tlsTimedOut", TIMEOUT, TLS),
+    ("tlsCertificateRejected", 'upstream SSL certificate does not match "x"', TLS),
+    ("sendFailed", "writev() failed (32: Broken pipe)", SEND),
+    ("sendTimedOut", TIMEOUT, SEND),
+    ("headerTooBig", "upstream sent too big header", HEADER),
+    ("invalidResponse", 'upstream sent invalid header: "Bad\\x01..."', HEADER),
+    ("protocolError", "upstream rejected request with error 2", HEADER),
+    ("bodyRecvFailed", "readv() failed " + RESET, BODY),
+    ("bodyTimedOut", TIMEOUT, BODY),
+    ("invalidChunked", "upstream sent invalid chunked response", BODY),
+    ("upgradedFailed", "recv() failed " + RESET, "proxying upgraded connection"),
 ]
 
 
@@ -29,35 +54,36 @@ def stamp(n):
 
 
 def error(n, only_failures):
+    """A line, and its kind as upclose names it."""
     head = f"{stamp(n)} [%s] {4000 + n % 4}#{4000 + n % 4}: *{100 + n} "
     path = random.choice(PATHS)
     tail = (
         f", client: 198.51.100.{n % 250}, server: www.example.org,"
         f' request: "GET {path}?id={n} HTTP/1.1"'
     )
-    kind = 0 if only_failures else random.random()
-    if kind < 0.6:
-        message, action = random.choice(FAILURES)
-        upstream = f', upstream: "http://{random.choice(PEERS)}{path}?id={n}"'
-        return head % "error" + f"{message} while {action}{tail}{upstream}, host: \"www.example.org\""
-    if kind < 0.7:
-        return (
-            head % "error"
-            + f'open() "/srv/www{path}" failed (2: No such file or directory){tail}, host: "x"'
+    chance = 0 if only_failures else random.random()
+    if chance < 0.6:
+        kind, message, action = random.choice(FAILURES)
+        peer = "app" if kind == "noLiveUpstreams" else random.choice(PEERS)
+        upstream = f', upstream: "http://{peer}{path}?id={n}"'
+        text = f"{message} while {action}{tail}{upstream}, host: \"www.example.org\""
+        return head % "error" + text, kind
+    if chance < 0.7:
+        text = f'open() "/srv/www{path}" failed (2: No such file or directory){tail}, host: "x"'
+        return head % "error" + text, "other"
+    if chance < 0.8:
+        text = (
+            "epoll_wait() reported that client prematurely closed connection, so upstream "
+            f"connection is closed too while sending request to upstream{tail}"
         )
-    if kind < 0.8:
-        return (
-            head % "info"
-            + "epoll_wait() reported that client prematurely closed connection, so upstream "
-            + f"connection is closed too while sending request to upstream{tail}"
+        return head % "info" + text, "clientClosed"
+    if chance < 0.9:
+        text = (
+            "a client request body is buffered to a temporary file "
+            f"/var/lib/nginx/body/00{n}{tail}"
         )
-    if kind < 0.9:
-        return (
-            head % "warn"
-            + "a client request body is buffered to a temporary file "
-            + f"/var/lib/nginx/body/00{n}{tail}"
-        )
-    return head % "info" + f"client 198.51.100.{n % 250} closed keepalive connection"
+        return head % "warn" + text, "other"
+    return head % "info" + f"client 198.51.100.{n % 250} closed keepalive connection", "other"
 
 
 def access(n):
@@ -88,11 +114,18 @@ def main():
         "access": access,
     }[kind]
     # A block is written again and again: what is measured does not remember lines.
-    block = "".join(make(n) + "\n" for n in range(60000)).encode()
-    written = 0
+    made = [make(n) for n in range(60000)]
+    block = "".join((line if kind == "access" else line[0]) + "\n" for line in made).encode()
+    written = blocks = 0
     with open(path, "wb") as file:
         while written < size:
             written += file.write(block)
+            blocks += 1
+    if kind != "access":
+        kinds = Counter(line[1] for line in made)
+        with open(path + ".kinds", "w") as file:
+            for name, count in sorted(kinds.items()):
+                print(name, count * blocks, file=file)
 
 
 main()
