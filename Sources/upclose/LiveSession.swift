@@ -24,6 +24,10 @@ final class LiveSession {
   private var packets = Counters(source: "packets", seen: 0, lost: 0)
   /// Called for each observation before the correlator sees it: a reload changes what is watched.
   var onObservation: (Observation) -> Void = { _ in }
+  /// Called each round with the time up to which all observations are in.
+  var onRound: (Timestamp) -> Void = { _ in }
+  /// Whether the summary is printed at the end.
+  var printsSummary = true
   /// Called with each incident as it stands, and again when it is revised.
   var onIncident: (Incident) -> Void = { _ in }
 
@@ -85,7 +89,7 @@ final class LiveSession {
         fact: .counters(inbox.counters)))
     give(correlator.finish())
     let summary = correlator.summary()
-    printer.print(summary)
+    if printsSummary { printer.print(summary) }
     return summary
   }
 
@@ -99,6 +103,7 @@ final class LiveSession {
     takeAll()
     let given = correlator.advance(to: now - Self.lateness)
     if !given.isEmpty { give(given) }
+    onRound(now - Self.lateness)
   }
 
   private func takeAll() {
