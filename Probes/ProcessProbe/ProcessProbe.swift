@@ -43,6 +43,9 @@ public final class ProcessProbe: Probe {
     connector.withLock { $0 = opened }
   }
 
+  /// Once it is open: whether the kernel tells of each exit with its status.
+  public var hearsExits: Bool { connector.withLock { $0 != nil } }
+
   /// Asks for the owners of sockets; the answer is a `.process` observation for each. Safe from any
   /// thread, before and after `start`.
   /// - Parameter inodes: of sockets, as the socket probe tells them.

@@ -119,6 +119,17 @@ private struct Host {
     #expect(told.end(code: 1)?.text.contains("Traceback: boom") ?? false)
   }
 
+  @Test func `a client that ends on the same host is nobody's failure`() {
+    var host = Host()
+    host.tell(
+      .socket(
+        SocketSighting(
+          role: .originator, local: Host.client, remote: Host.endpoint, inode: 9)))
+    host.tell(.process(ProcessSighting(process: stranger, inodes: [9])))
+    host.tell(.processExit(ProcessExit(process: stranger, code: 28)))
+    #expect(host.events().isEmpty)
+  }
+
   @Test func `an end of which nothing is known is told as that`() {
     var host = Host()
     #expect(host.end()?.text.contains("how was not told") ?? false)

@@ -23,8 +23,10 @@ import Testing
     }
     // From a shell, while it has a request.
     let worker = try session.ready()
+    let idle = session.socketCount(of: worker)
     let request = session.begin("/sleep")
-    try session.waitForConnection(of: worker)
+    // Until then the connection waits in the queue, and outlives the worker.
+    try Program.wait("it has accepted") { session.socketCount(of: worker) > idle }
     _ = try Program.run("/bin/sh", ["-c", "kill -9 \(worker); sleep 0.5"])
     request.waitUntilExit()
     let event = try session.event(of: worker, "killed")
@@ -77,7 +79,12 @@ import Testing
     kill(worker, SIGKILL)
     request.waitUntilExit()
     let next = try session.ready()
+    // With a connection it is known at once, else when it is next looked for.
+    let idle = session.socketCount(of: next)
+    let last = session.begin("/sleep")
+    try Program.wait("it has accepted") { session.socketCount(of: next) > idle }
     _ = try Program.run("/bin/sh", ["-c", "kill -TERM \(session.master); sleep 0.5"])
+    last.waitUntilExit()
     let stopped = try session.event(of: next, "stopped")
     #expect(stopped.text.contains("SIGTERM"))
     let master = session.master
@@ -166,10 +173,10 @@ private final class BackendSession {
   func end() {
     attach.interrupt()
     attach.waitUntilExit()
-    if server.isRunning {
-      server.terminate()
-      server.waitUntilExit()
-    }
+    guard server.isRunning else { return }
+    for worker in ProcTable().children(master) { kill(worker, SIGKILL) }
+    kill(master, SIGKILL)
+    server.waitUntilExit()
   }
 
   /// The worker that answers now, and is known to attach.
@@ -192,19 +199,16 @@ private final class BackendSession {
   func begin(_ path: String) -> Process {
     let request = Process()
     request.executableURL = URL(fileURLWithPath: "/usr/bin/curl")
-    request.arguments = ["-s", "-m", "60", "-o", "/dev/null", "http://127.0.0.1:\(port)\(path)"]
+    request.arguments = ["-s", "-m", "20", "-o", "/dev/null", "http://127.0.0.1:\(port)\(path)"]
     request.standardInput = FileHandle.nullDevice
     try? request.run()
     return request
   }
 
-  /// It has accepted: it holds the listener and a connection.
-  func waitForConnection(of pid: Int32) throws {
-    try Program.wait("it has a connection") {
-      var count = 0
-      _ = ProcTable().forEachSocket(of: pid) { _ in count += 1 }
-      return count > 1
-    }
+  func socketCount(of pid: Int32) -> Int {
+    var count = 0
+    _ = ProcTable().forEachSocket(of: pid) { _ in count += 1 }
+    return count
   }
 
   var events: [Event] {
@@ -262,6 +266,8 @@ private final class BackendSession {
 
   private static let server = """
     use strict; use IO::Socket::INET; use POSIX ();
+    # Foundation's processes begin with every signal blocked.
+    POSIX::sigprocmask(POSIX::SIG_SETMASK(), POSIX::SigSet->new);
     my ($port, $group) = @ARGV;
     my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $port, Listen => 64,
       ReuseAddr => 1) or die "listen: $!";
@@ -277,23 +283,24 @@ private final class BackendSession {
         if ($line =~ m{ /master-kills }) { kill 'USR1', getppid(); pause(60) }
         if ($line =~ m{ /sleep }) { pause(60) }
         if ($line =~ m{ /exec }) { exec "sleep", "60" }
-        if ($line =~ m{ /big }) { my $x = "x" x (700 << 20); pause(60) }
+        if ($line =~ m{ /big }) { my $n = 700 << 20; my $x = "x" x $n; pause(60) }
         if ($line =~ m{ /oom }) {
-          open(my $f, ">", "$group/cgroup.procs") and print $f "$$\\n"; close $f;
+          open(my $f, ">", "$group/cgroup.procs"); print $f "$$\\n"; close $f;
           my @x; push @x, "x" x (4 << 20) while 1;
         }
         print $c "HTTP/1.0 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"; close $c;
       }
     }
-    sub start { $worker = fork; if (!$worker) {
-      $SIG{$_} = 'DEFAULT' for qw(TERM USR1); serve(); exit 0 } }
-    $SIG{TERM} = sub { $stop = 1; kill 'TERM', $worker }; $SIG{USR1} = sub { kill 'KILL', $worker };
+    sub start { my $own = $$; $worker = fork; if (!$worker) {
+      $SIG{$_} = 'DEFAULT' for qw(TERM USR1); exit 0 if getppid() != $own; serve(); exit 0 } }
+    $SIG{TERM} = sub { $stop = 1; kill 'TERM', $worker if $worker > 0 };
+    $SIG{USR1} = sub { kill 'KILL', $worker if $worker > 0 };
     start();
     while (1) {
       my $pid = waitpid($worker, 0);
       next if $pid < 0 && !$stop;
       exit 0 if $stop;
-      pause(0.2); start();
+      $worker = 0; pause(0.2); exit 0 if $stop; start();
     }
     """
 }

@@ -15,6 +15,8 @@ public struct HostChronicle: Sendable {
   private var events: [HostEvent] = []
   /// How many connections a process closed as it ended.
   private var closedByEnd: [Int32: Int] = [:]
+  /// Who was seen to act on the backend's end of a connection.
+  private var servers: Set<Int32> = []
   /// Who listens at a port.
   private var listeners: [Endpoint: (inode: UInt64, process: ProcessIdentity)] = [:]
   private var listenerInodes: [UInt64: Endpoint] = [:]
@@ -57,6 +59,10 @@ public struct HostChronicle: Sendable {
       replace(replaced, at: time)
     case .socketAct(let act):
       host.witness.observe(act, at: time)
+      if act.role != .originator {
+        if servers.count >= Self.most { servers = [] }
+        servers.insert(act.process.pid)
+      }
       if act.isExiting, act.act == .close, act.role == .responder {
         if closedByEnd.count >= Self.most { closedByEnd = [:] }
         closedByEnd[act.process.pid, default: 0] += 1
@@ -146,7 +152,9 @@ public struct HostChronicle: Sendable {
     events = []
     let settled = exits.filter { $0.time.latest <= due }
     exits.removeAll { $0.time.latest <= due }
-    for (exit, time) in settled { given.append(event(of: exit, at: time)) }
+    for (exit, time) in settled {
+      if let event = event(of: exit, at: time) { given.append(event) }
+    }
     for connection in connections.values.filter({ ($0.closedAt ?? $0.lastPacket) <= due }) {
       connections[connection.id] = nil
       given.append(event(of: connection))
@@ -181,11 +189,15 @@ public struct HostChronicle: Sendable {
       text: (["from \(peer)"] + parts).joined(separator: ", "))
   }
 
-  private func event(of exit: ProcessExit, at time: TimeEstimate) -> HostEvent {
+  /// Nil for a client's end, where clients run on the same host.
+  private func event(of exit: ProcessExit, at time: TimeEstimate) -> HostEvent? {
     let process = exit.process
+    let endpoint = endpoint(of: process)
+    guard endpoint != nil || servers.contains(process.pid) else { return nil }
     let deaths = host.deaths(near: time, owners: [process], start: nil)
     var end = EndOfProcess(exit: exit, time: time)
-    end.kernelWord = deaths.first { $0.pid == process.pid && $0.isKernelsWord }?.how
+    end.kernelWord = Self.fullest(
+      deaths.filter { $0.pid == process.pid && $0.isKernelsWord }.map(\.how))
     let how: Death.How = exit.signal.map { .signal($0) } ?? exit.code.map { .code($0) } ?? .gone
     end.signal = host.witness.signal(
       before: Death(pid: process.pid, command: process.command, time: time, how: how))
@@ -194,7 +206,6 @@ public struct HostChronicle: Sendable {
       end.parentEnded = host.deaths(near: time, owners: [], start: nil).contains {
         $0.pid == parent && $0.time.distance(to: time) <= .seconds(2)
       }
-      let endpoint = endpoint(of: process)
       end.hasMaster = endpoint.map { host.backends(of: $0).contains { $0.pid == parent } } ?? false
     }
     end.log = logLines.filter {
@@ -208,7 +219,12 @@ public struct HostChronicle: Sendable {
       text += " [\(place)]"
     }
     return HostEvent(
-      time: time, kind: kind, endpoint: endpoint(of: process), process: process, text: text)
+      time: time, kind: kind, endpoint: endpoint, process: process, text: text)
+  }
+
+  /// The tracepoint names an OOM killer's victim sooner, the log with its cgroup and the limit.
+  private static func fullest(_ words: [Death.How]) -> Death.How? {
+    words.last { if case .oom(let kill) = $0 { kill.cgroup != nil } else { false } } ?? words.last
   }
 
   /// The endpoint that a process serves, or served.
