@@ -63,6 +63,7 @@ let package = Package(
     source("Evidence"),
     source("CaptureFile"),
     source("Correlator", ["Evidence"]),
+    source("Session", ["CaptureFile", "Evidence"]),
     // The page, style and script of the HTML report become part of the program.
     .target(
       name: "Report", dependencies: ["Correlator", "Evidence"], path: "Sources/Report",
@@ -77,7 +78,7 @@ let package = Package(
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
-        "NginxProbe", "BackendProbe", "LabWorld", "Sweep",
+        "NginxProbe", "BackendProbe", "LabWorld", "Session", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -121,6 +122,7 @@ let package = Package(
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
+    test("Session", ["CaptureFile", "Evidence"]),
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(

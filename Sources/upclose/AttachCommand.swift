@@ -94,7 +94,9 @@ struct AttachCommand: ParsableCommand {
       "At the end also write the report to this file: .html, .md or .json.", valueName: "file"))
   var report: [ReportArgument] = []
 
-  @Flag(help: "Keep query strings in the report.")
+  @OptionGroup var recording: RecordingOptions
+
+  @Flag(help: "Keep query strings in the report and the recording.")
   var keepQueries = false
 
   @OptionGroup var output: OutputOptions
@@ -120,7 +122,8 @@ struct AttachCommand: ParsableCommand {
       let target = try Output(path: output.output)
       let reports = try report.map(ReportFile.init)
       let targets = try Targets.find(self)
-      let watch = try Watch(targets, options: self)
+      let recorder = try recording.recorder(targets.loaded, interface: interface, keepQueries)
+      let watch = try Watch(targets, options: self, recorder: recorder)
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
@@ -133,7 +136,7 @@ struct AttachCommand: ParsableCommand {
         output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
-        quiet: output.quiet, signals: signals)
+        quiet: output.quiet, signals: signals, recorder: recorder, trails: watch.packets.trails)
       for spot in spots {
         session.observe(
           Observation(
@@ -148,6 +151,7 @@ struct AttachCommand: ParsableCommand {
       }
       let backend = role == .backend ? BackendSession(self, targets, watch, to: target) : nil
       backend?.follow(session)
+      try recorder?.start()
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }

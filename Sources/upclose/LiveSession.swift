@@ -3,6 +3,7 @@ import Correlator
 import Evidence
 import Glibc
 import LinuxHost
+import PacketProbe
 
 /// A live session: takes what the probes see, lets the correlator judge it, prints incidents as they
 /// stand, and ends at a signal, after a time, or when it is told to.
@@ -17,6 +18,8 @@ final class LiveSession {
   private let printer: SessionPrinter
   private let duration: TimeSpan?
   private let signals: Int32
+  private let recorder: Recorder?
+  private let trails: TrailStore?
   private var correlator = Correlator()
   private var status: StatusLine
   private var incidents = 0
@@ -34,20 +37,25 @@ final class LiveSession {
   /// - Parameters:
   ///   - probes: opened, not yet started.
   ///   - signals: a descriptor for SIGINT and SIGTERM, which must be blocked in every thread.
+  ///   - recorder: gets all that the correlator gets, and what it gives; started, and ended here.
+  ///   - trails: has the packets of incidents.
   init(
     probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?, quiet: Bool,
-    signals: Int32
+    signals: Int32, recorder: Recorder? = nil, trails: TrailStore? = nil
   ) {
     self.probes = probes
     self.inbox = inbox
     self.printer = printer
     self.duration = duration
     self.signals = signals
+    self.recorder = recorder
+    self.trails = trails
     status = StatusLine(quiet: quiet)
   }
 
   /// Adds what was known before the probes started: the configuration, the blind spots.
   func observe(_ observation: Observation) {
+    recorder?.record(observation)
     correlator.observe(observation)
     printer.observe(observation)
   }
@@ -88,6 +96,8 @@ final class LiveSession {
         host: hostName(), time: TimeEstimate(exactly: currentTime()),
         fact: .counters(inbox.counters)))
     give(correlator.finish())
+    recorder?.finish(at: currentTime())
+    noteRecordingEnd()
     let summary = correlator.summary()
     if printsSummary { printer.print(summary) }
     return summary
@@ -101,9 +111,25 @@ final class LiveSession {
 
   private func round(_ now: Timestamp) {
     takeAll()
-    let given = correlator.advance(to: now - Self.lateness)
+    let watermark = now - Self.lateness
+    recorder?.record(advance: watermark)
+    let given = correlator.advance(to: watermark)
     if !given.isEmpty { give(given) }
-    onRound(now - Self.lateness)
+    onRound(watermark)
+    noteRecordingEnd()
+  }
+
+  /// A full disk ends the recording, and not the session.
+  private func noteRecordingEnd() {
+    guard let recorder, let reason = recorder.news else { return }
+    say("upclose: recording stopped: \(reason); the session goes on")
+    correlator.observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: currentTime()),
+        fact: .blindSpot(
+          BlindSpot(
+            id: "recording", what: "the recording stopped: \(reason)",
+            cost: "what came after is in no file"))))
   }
 
   private func takeAll() {
@@ -124,7 +150,20 @@ final class LiveSession {
       if incident.revision == 1 { incidents += 1 }
       printer.print(incident)
       onIncident(incident)
+      recorder?.record(printer.recorded(incident))
+      tellPackets(of: incident)
     }
+  }
+
+  /// The last packets of the incident's connection, for the report and the recording.
+  private func tellPackets(of incident: Incident) {
+    guard let close = incident.close, let kept = trails?[close.connection],
+      let last = kept.trail.packets.last
+    else { return }
+    recorder?.record(kept)
+    observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: last.time), fact: .packets(kept.trail)))
   }
 
   private func wait(_ end: Int32?) -> (signal: Bool, end: Bool) {

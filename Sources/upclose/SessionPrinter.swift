@@ -1,10 +1,11 @@
 import Correlator
 import Evidence
 import Report
+import Session
 
 /// Prints incidents as they stand, and the summary at the end, in the format asked for; the same for
 /// a live session, a replay and the demo.
-final class SessionPrinter {
+final class SessionPrinter: SessionReporter {
   private var crowd = Crowd()
   /// What was last said of the latest incidents.
   private var told: [Int: (cause: CauseID, lines: String)] = [:]
@@ -102,6 +103,14 @@ final class SessionPrinter {
     case .markdown: MarkdownReport(utcOffset: utcOffset).render(summary)
     case .html: HTMLReport(utcOffset: utcOffset, version: programVersion).render(summary, facts)
     }
+  }
+
+  /// The incident as a recording keeps it.
+  func recorded(_ incident: Incident) -> RecordedIncident {
+    RecordedIncident(
+      time: incident.close?.time ?? incident.time.best,
+      message: IncidentText(TextStyle(utcOffset: style.utcOffset)).render(incident),
+      json: json.incident(incident).compact)
   }
 
   /// The incident as one line of JSON.

@@ -250,7 +250,7 @@ import Testing
 }
 
 /// An attach that runs in nginx's namespace until it is interrupted.
-private final class Session {
+final class Session {
   private let process = Process()
   private let scratch: Scratch
   private let namespace: String
@@ -318,6 +318,11 @@ private final class Session {
   /// The incidents so far, as NDJSON.
   var lines: [Substring] {
     ((try? String(contentsOfFile: incidents, encoding: .utf8)) ?? "").split(separator: "\n")
+  }
+
+  /// What it has said on stderr so far.
+  var errors: String {
+    (try? String(contentsOfFile: scratch.path + "/err", encoding: .utf8)) ?? ""
   }
 
   func interrupt() { process.interrupt() }

@@ -13,8 +13,8 @@ public struct HostChronicle: Sendable {
   private var connections: [UInt64: Connection] = [:]
   private var exits: [(exit: ProcessExit, time: TimeEstimate)] = []
   private var events: [HostEvent] = []
-  /// How many connections a process closed as it ended.
-  private var closedByEnd: [Int32: Int] = [:]
+  /// How many connections a process closed as it ended, and when the first of them.
+  private var closedByEnd: [Int32: (count: Int, first: TimeEstimate)] = [:]
   /// Who was seen to act on the backend's end of a connection.
   private var servers: Set<Int32> = []
   /// Who listens at a port.
@@ -65,7 +65,7 @@ public struct HostChronicle: Sendable {
       }
       if act.isExiting, act.act == .close, act.role == .responder {
         if closedByEnd.count >= Self.most { closedByEnd = [:] }
-        closedByEnd[act.process.pid, default: 0] += 1
+        closedByEnd[act.process.pid, default: (0, time)].count += 1
       }
     case .resetSent(let reset): host.witness.observe(reset, at: time)
     case .signal(let signal): host.witness.observe(signal, at: time)
@@ -212,7 +212,12 @@ public struct HostChronicle: Sendable {
       $0.line.pid == process.pid && $0.time.distance(to: time) <= .seconds(5)
     }.map(\.line)
     var (kind, text) = end.verdict
-    if let count = closedByEnd[process.pid], count > 0 {
+    var time = time
+    if let (count, first) = closedByEnd[process.pid] {
+      // It was being taken apart by then: on a busy host that takes its time.
+      if first.earliest > time.earliest - .seconds(10) {
+        time.earliest = min(time.earliest, first.earliest)
+      }
       text += "; \(count) connection\(count == 1 ? " was" : "s were") closed with it"
     }
     if let place = process.container.map({ "container \($0.prefix(12))" }) ?? process.unit {
