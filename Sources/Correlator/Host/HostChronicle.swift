@@ -16,7 +16,7 @@ public struct HostChronicle: Sendable {
   /// How many connections a process closed as it ended, and when the first of them.
   private var closedByEnd: [Int32: (count: Int, first: TimeEstimate)] = [:]
   /// Who was seen to act on the backend's end of a connection.
-  private var servers: Set<Int32> = []
+  private var servers: [Int32: Endpoint] = [:]
   /// Who listens at a port.
   private var listeners: [Endpoint: (inode: UInt64, process: ProcessIdentity)] = [:]
   private var listenerInodes: [UInt64: Endpoint] = [:]
@@ -60,8 +60,8 @@ public struct HostChronicle: Sendable {
     case .socketAct(let act):
       host.witness.observe(act, at: time)
       if act.role != .originator {
-        if servers.count >= Self.most { servers = [] }
-        servers.insert(act.process.pid)
+        if servers.count >= Self.most { servers = [:] }
+        servers[act.process.pid] = act.local
       }
       if act.isExiting, act.act == .close, act.role == .responder {
         if closedByEnd.count >= Self.most { closedByEnd = [:] }
@@ -192,8 +192,7 @@ public struct HostChronicle: Sendable {
   /// Nil for a client's end, where clients run on the same host.
   private func event(of exit: ProcessExit, at time: TimeEstimate) -> HostEvent? {
     let process = exit.process
-    let endpoint = endpoint(of: process)
-    guard endpoint != nil || servers.contains(process.pid) else { return nil }
+    guard let endpoint = endpoint(of: process) ?? servers[process.pid] else { return nil }
     let deaths = host.deaths(near: time, owners: [process], start: nil)
     var end = EndOfProcess(exit: exit, time: time)
     end.kernelWord = Self.fullest(
@@ -206,7 +205,7 @@ public struct HostChronicle: Sendable {
       end.parentEnded = host.deaths(near: time, owners: [], start: nil).contains {
         $0.pid == parent && $0.time.distance(to: time) <= .seconds(2)
       }
-      end.hasMaster = endpoint.map { host.backends(of: $0).contains { $0.pid == parent } } ?? false
+      end.hasMaster = host.backends(of: endpoint).contains { $0.pid == parent }
     }
     end.log = logLines.filter {
       $0.line.pid == process.pid && $0.time.distance(to: time) <= .seconds(5)
