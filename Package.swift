@@ -69,10 +69,10 @@ let package = Package(
       name: "Report", dependencies: ["Correlator", "Evidence"], path: "Sources/Report",
       resources: [
         .embedInCode("Page/page.html"), .embedInCode("Page/style.css"),
-        .embedInCode("Page/script.js"),
+        .embedInCode("Page/script.js"), .embedInCode("Schema/report.schema.json"),
       ], swiftSettings: strict),
     source(
-      "Sweep", ["Evidence", .product(name: "Histogram", package: "hdrhistogram-swift")]),
+      "Sweep", ["Evidence", "Report", .product(name: "Histogram", package: "hdrhistogram-swift")]),
     .executableTarget(
       name: "upclose",
       dependencies: [
@@ -81,7 +81,7 @@ let package = Package(
         "NginxProbe", "BackendProbe", "LabWorld", "Session", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "Sources/upclose", swiftSettings: strict),
+      path: "Sources/upclose", exclude: ["Packaging"], swiftSettings: strict),
 
     // The lab: real nginx, real backends, real faults.
     .target(

@@ -11,6 +11,7 @@ public import Evidence
 ///   - options: `.offline` for Zeek's answers; set `upstreams` to name the responders.
 ///   - reuse: gets, once a second of the packets' time and at the end, how long connections had been
 ///     idle when they were reused since the last time, and when that was; nil when nobody asks.
+///   - answers: gets how long answers took to begin, likewise.
 ///   - trails: gets the last packets of connections whose close an error may be about; nil when nobody
 ///     asks.
 ///   - number: of the capture among several; a trail's connection is numbered from there (its number
@@ -20,8 +21,9 @@ public import Evidence
 /// - Returns: the books, and why the file could not be read to its end.
 public func analyzeCapture(
   path: String, options: TrackerOptions = .offline,
-  reuse: ((Timestamp, ReuseGaps) -> Void)? = nil, trails: TrailStore? = nil, number: UInt64 = 0,
-  report: @escaping (Connection) -> Void
+  reuse: ((Timestamp, ReuseGaps) -> Void)? = nil,
+  answers: ((Timestamp, ResponseTimes) -> Void)? = nil, trails: TrailStore? = nil,
+  number: UInt64 = 0, report: @escaping (Connection) -> Void
 ) -> CaptureAnalysis {
   var options = options
   options.countsReuse = reuse != nil
@@ -33,6 +35,9 @@ public func analyzeCapture(
   var nextReuse = Int64.min
   func tellReuse() {
     for gaps in tracker.reuse.take() { reuse?(Timestamp(nanoseconds: tracker.now), gaps) }
+    for times in tracker.reuse.takeAnswers() {
+      answers?(Timestamp(nanoseconds: tracker.now), times)
+    }
     nextReuse = tracker.now &+ 1_000_000_000
   }
   do throws(CaptureError) {

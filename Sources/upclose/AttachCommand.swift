@@ -42,7 +42,9 @@ struct AttachCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
-    help: ArgumentHelp("Follow this error log, besides those that nginx names.", valueName: "file"))
+    help: ArgumentHelp(
+      "Follow this error log, besides those that nginx names (- for what comes through a pipe).",
+      valueName: "file"))
   var errorLog: [String] = []
 
   @Option(
@@ -96,6 +98,18 @@ struct AttachCommand: ParsableCommand {
 
   @OptionGroup var recording: RecordingOptions
 
+  @Option(
+    help: ArgumentHelp(
+      "Write Prometheus metrics to this file every 15 s, for node_exporter's textfile collector.",
+      valueName: "file"))
+  var textfile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "At the bottom of a terminal: table (the upstreams side by side), line, or off (for a screen reader).",
+      valueName: "mode"))
+  var live = LiveMode.table
+
   @Flag(help: "Keep query strings in the report and the recording.")
   var keepQueries = false
 
@@ -121,6 +135,7 @@ struct AttachCommand: ParsableCommand {
     do {
       let target = try Output(path: output.output)
       let reports = try report.map(ReportFile.init)
+      let metrics = try textfile.map(Textfile.init(path:))
       let targets = try Targets.find(self)
       let recorder = try recording.recorder(targets.loaded, interface: interface, keepQueries)
       let watch = try Watch(targets, options: self, recorder: recorder)
@@ -136,7 +151,8 @@ struct AttachCommand: ParsableCommand {
         output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
-        quiet: output.quiet, signals: signals, recorder: recorder, trails: watch.packets.trails)
+        view: LiveView(live, quiet: output.quiet), textfile: metrics, signals: signals,
+        recorder: recorder, trails: watch.packets.trails)
       for spot in spots {
         session.observe(
           Observation(
@@ -156,10 +172,8 @@ struct AttachCommand: ParsableCommand {
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }
       backend?.finish(summary)
-      if let failure = target.failure { throw fail(failure) }
-      if backend?.foundFailures ?? false { throw Exit.found }
       if let failure = target.failure ?? copy?.failure ?? printer.failure { throw fail(failure) }
-      if summary.books.errors > 0 { throw Exit.found }
+      if summary.books.errors > 0 || backend?.foundFailures ?? false { throw Exit.found }
     } catch let error as ExitCode {
       throw error
     } catch {

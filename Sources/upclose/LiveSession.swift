@@ -4,6 +4,7 @@ import Evidence
 import Glibc
 import LinuxHost
 import PacketProbe
+import Report
 
 /// A live session: takes what the probes see, lets the correlator judge it, prints incidents as they
 /// stand, and ends at a signal, after a time, or when it is told to.
@@ -21,7 +22,10 @@ final class LiveSession {
   private let recorder: Recorder?
   private let trails: TrailStore?
   private var correlator = Correlator()
-  private var status: StatusLine
+  private var view: LiveView
+  private var textfile: Textfile?
+  /// When the view was drawn; nil: it has been taken away since.
+  private var lastDrawn: Timestamp?
   private var incidents = 0
   private var errors: UInt64 = 0
   private var packets = Counters(source: "packets", seen: 0, lost: 0)
@@ -36,12 +40,15 @@ final class LiveSession {
 
   /// - Parameters:
   ///   - probes: opened, not yet started.
+  ///   - view: what is shown at the bottom of a terminal.
+  ///   - textfile: where metrics go; nil: nowhere.
   ///   - signals: a descriptor for SIGINT and SIGTERM, which must be blocked in every thread.
   ///   - recorder: gets all that the correlator gets, and what it gives; started, and ended here.
   ///   - trails: has the packets of incidents.
   init(
-    probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?, quiet: Bool,
-    signals: Int32, recorder: Recorder? = nil, trails: TrailStore? = nil
+    probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?,
+    view: LiveView, textfile: Textfile? = nil, signals: Int32, recorder: Recorder? = nil,
+    trails: TrailStore? = nil
   ) {
     self.probes = probes
     self.inbox = inbox
@@ -50,7 +57,9 @@ final class LiveSession {
     self.signals = signals
     self.recorder = recorder
     self.trails = trails
-    status = StatusLine(quiet: quiet)
+    self.view = view
+    self.textfile = textfile
+    printer.keepsFacts = printer.keepsFacts || view.wantsTable || textfile != nil
   }
 
   /// Adds what was known before the probes started: the configuration, the blind spots.
@@ -69,7 +78,6 @@ final class LiveSession {
     let started = currentTime()
     var isEnding: Timestamp?
     var isHurried = false
-    var lastStatus = started
     while true {
       let woken = wait(end)
       let now = currentTime()
@@ -83,12 +91,14 @@ final class LiveSession {
       if failure() != nil { break }
       round(now)
       if let isEnding, isHurried || now - isEnding >= Self.draining { break }
-      if now - lastStatus >= .milliseconds(250) {
-        lastStatus = now
+      // More often than a second nobody reads it, and a screen reader would never come to its end.
+      if lastDrawn.map({ now - $0 >= .seconds(1) }) ?? true {
+        lastDrawn = now
         showStatus(now - started)
       }
+      textfile?.update(now, { correlator.summary() }, printer.facts)
     }
-    status.clear()
+    view.clear()
     for probe in probes { probe.stop() }
     takeAll()
     observe(
@@ -100,12 +110,14 @@ final class LiveSession {
     noteRecordingEnd()
     let summary = correlator.summary()
     if printsSummary { printer.print(summary) }
+    textfile?.finish(summary, printer.facts)
     return summary
   }
 
   /// A line on stderr, which does not garble the status line.
   func say(_ text: String) {
-    status.clear()
+    view.clear()
+    lastDrawn = nil
     complain(text)
   }
 
@@ -114,6 +126,7 @@ final class LiveSession {
     let watermark = now - Self.lateness
     recorder?.record(advance: watermark)
     let given = correlator.advance(to: watermark)
+    printer.advance(to: now)
     if !given.isEmpty { give(given) }
     onRound(watermark)
     noteRecordingEnd()
@@ -145,7 +158,8 @@ final class LiveSession {
   }
 
   private func give(_ given: [Incident]) {
-    status.clear()
+    view.clear()
+    lastDrawn = nil
     for incident in given {
       if incident.revision == 1 { incidents += 1 }
       printer.print(incident)
@@ -183,8 +197,9 @@ final class LiveSession {
 
   private func showStatus(_ elapsed: TimeSpan) {
     let seconds = elapsed.nanoseconds / 1_000_000_000
-    status.show(
-      "\(seconds) s  \(packets.seen) packets, \(packets.lost) dropped  \(errors) errors  "
-        + "\(incidents) incidents  (Ctrl-C ends and sums up)")
+    view.show(
+      table: { LiveTable.lines(correlator.summary(), printer.facts, columns: $0) },
+      status: "\(seconds) s  \(packets.seen) packets, \(packets.lost) dropped  \(errors) errors  "
+        + "\(incidents) incidents  (Ctrl-C: sum up)")
   }
 }

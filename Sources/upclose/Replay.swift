@@ -16,36 +16,29 @@ struct Replay {
   /// Errors say only the second, and a worker may have stalled: what is older than this is in.
   private static let lateness = TimeSpan.seconds(10)
 
+  let logs = ReplayLogs()
   private let reporter: any SessionReporter
   private var correlator = Correlator()
-  private var queued: [Observation] = []
-  private var isSorted = false
   private var advanced = Timestamp(nanoseconds: .min)
-  /// The last moment that a log named.
-  private(set) var lastLine: Timestamp?
-  /// Client connections that had errors.
-  private(set) var errorConnections: Set<UInt64> = []
   /// The first and the last moment of what the files hold: books and blind spots have none.
   private var span: (first: Timestamp, last: Timestamp)?
-
   /// The last packets of incidents that captures tell of.
   private let trails = TrailStore()
   /// Watermarks come of sessions: captures and logs are fitted in between.
-  private var followsSessions: Bool
+  private let followsSessions: Bool
+  /// Connections of captures that wait for the sessions' time, last first.
+  private var waiting: [Observation] = []
 
   /// - Parameter followsSessions: sessions are to be played; what else is read waits for them.
   init(reporter: any SessionReporter, followsSessions: Bool = false) {
     self.reporter = reporter
     self.followsSessions = followsSessions
-  }
-
-  /// When nginx's errors happened.
-  var errorTimes: [TimeEstimate] {
-    queued.compactMap { if case .nginxLine = $0.fact { $0.time } else { nil } }
+    // Errors that have packets beside them are worth each a look.
+    logs.keepsAll = followsSessions
   }
 
   mutating func observe(_ fact: Observation.Fact) {
-    let time = lastLine ?? currentTime()
+    let time = span?.last ?? logs.start ?? currentTime()
     give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
   }
 
@@ -54,35 +47,20 @@ struct Replay {
     reporter.observe(observation)
   }
 
-  /// Keeps a log's entry until the packets have come so far; what is no event, as the books of a log,
-  /// counts from the start, and nginx's chatter is passed over.
-  mutating func queue(_ observation: Observation) {
-    switch observation.fact {
-    case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel, .nginxRequest, .backendLine:
-      if case .nginxLine(let line) = observation.fact, let connection = line.connection {
-        errorConnections.insert(connection)
-      }
-      queued.append(observation)
-      cover(observation.time.best)
-      lastLine = max(lastLine ?? observation.time.best, observation.time.best)
-    default: give(observation)
-    }
-  }
-
   /// - Parameter number: of the file; connections are numbered anew in each.
   mutating func packets(
     _ path: String, _ options: TrackerOptions, number: UInt64
   ) -> (any Error)? {
-    sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
+    func put(_ time: Timestamp, _ fact: Observation.Fact) {
       feed.replay.give(
-        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
     }
+    func reuse(_ time: Timestamp, _ gaps: ReuseGaps) { put(time, .reuseGaps(gaps)) }
+    func answers(_ time: Timestamp, _ times: ResponseTimes) { put(time, .responseTimes(times)) }
     let result = analyzeCapture(
-      path: path, options: options, reuse: put, trails: trails, number: number
+      path: path, options: options, reuse: reuse, answers: answers, trails: trails, number: number
     ) {
       var connection = $0
       connection.id |= number << 48
@@ -93,36 +71,43 @@ struct Replay {
     return result.error
   }
 
-  private mutating func sortQueue() {
-    guard !isSorted else { return }
-    // Last first, so that the next is taken off the end.
-    queued = queued.enumerated()
-      .sorted { ($1.element.time.best, $1.offset) < ($0.element.time.best, $0.offset) }
-      .map(\.element)
-    isSorted = true
-  }
-
   private mutating func put(_ connection: Connection) {
-    cover(connection.firstPacket)
-    cover(connection.lastPacket)
     let observation = Observation(
       host: hostName(), time: TimeEstimate(exactly: connection.lastPacket),
       fact: .connection(connection))
     guard !followsSessions else {
-      queued.append(observation)
-      isSorted = false
+      waiting.append(observation)
       return
     }
+    if !logs.keepsAll {
+      release(until: connection.firstPacket - ReplayLogs.disorder)
+      logs.keepsAll = true
+    }
     release(until: connection.lastPacket)
+    cover(connection.firstPacket)
+    cover(connection.lastPacket)
     give(observation)
     advance(to: connection.lastPacket - Self.lateness)
   }
 
-  private mutating func release(until time: Timestamp) {
-    while let next = queued.last, next.time.best <= time {
+  private mutating func release(until time: Timestamp, advances: Bool = true) {
+    while let next = next(until: time) {
+      switch next.fact {
+      case .nginxLine, .kernel, .nginxRequest, .nginxErrorCount, .backendLine, .connection:
+        cover(next.time.best)
+        if advances { advance(to: next.time.best - Self.lateness) }
+      default: break
+      }
       give(next)
-      queued.removeLast()
     }
+  }
+
+  /// The earlier of what waits and what the logs have.
+  private mutating func next(until time: Timestamp) -> Observation? {
+    guard let connection = waiting.last, connection.time.best <= time else {
+      return logs.next(until: time)
+    }
+    return logs.next(until: connection.time.best) ?? waiting.popLast()
   }
 
   private mutating func advance(to time: Timestamp) {
@@ -145,25 +130,25 @@ struct Replay {
 
   /// Plays recorded sessions, with what waits of other files in between.
   mutating func play(_ replay: SessionReplay) {
-    sortQueue()
+    waiting.sort { $1.time.best < $0.time.best }
     while let step = replay.next() {
       switch step {
       case .observe(let observation): give(observation)
       case .advance(let watermark):
-        release(until: watermark)
+        // The sessions' watermarks are the ones that count.
+        release(until: watermark, advances: false)
         tell(correlator.advance(to: watermark))
       }
     }
   }
 
-  mutating func finish() -> Summary {
-    sortQueue()
-    while let next = queued.last {
-      release(until: next.time.best)
-      advance(to: next.time.best - Self.lateness)
-    }
+  /// - Parameter whatIf: changed settings whose effect is counted.
+  mutating func finish(whatIf: [WhatIfSetting]) -> Summary {
+    logs.keepsAll = followsSessions
+    release(until: Timestamp(nanoseconds: .max))
+    for fact in logs.facts { observe(fact) }
     tell(correlator.finish())
-    var summary = correlator.summary()
+    var summary = correlator.summary(whatIf: whatIf)
     // A session's own time is as it was.
     if !followsSessions {
       summary.started = span?.first

@@ -75,6 +75,16 @@ struct ReplayInputs: ParsableArguments {
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Count what a setting would have changed, as keepalive_timeout=4s (also keepalive_requests, \
+      keepalive, proxy_next_upstream, proxy_read_timeout, max_fails); may be given several times.
+      """,
+      valueName: "directive=value"))
+  var whatIf: [WhatIfArgument] = []
+
   @Flag(help: "Keep query strings in the report.")
   var keepQueries = false
 
@@ -127,16 +137,16 @@ struct ReplayInputs: ParsableArguments {
     var failures = found.failures
     var replay = Replay(reporter: reporter, followsSessions: !found.sessions.isEmpty)
     var formats: [AccessLogFormat] = []
+    var instance: NginxInstance?
     if let nginxConfig {
       do {
         let loaded = try LoadedNginx(file: nginxConfig)
-        replay.observe(.nginx(loaded.instance))
+        instance = loaded.instance
         formats = loaded.accessLogFormats
       } catch { failures.append("\(error)") }
     }
-    failures += readLogs(&replay, offset: offset(found))
-    failures += readAccessLogs(&replay, formats)
-    failures += readBackendLogs(&replay, offset: offset(found))
+    failures += openLogs(replay.logs, formats, offset: offset(found))
+    if let instance { replay.observe(.nginx(instance)) }
     failures += readCaptures(&replay, found)
     if found.sessions.isEmpty {
       for spot in blindSpots(found) { replay.observe(.blindSpot(spot)) }
@@ -147,7 +157,8 @@ struct ReplayInputs: ParsableArguments {
         replay.observe(.blindSpot(spot))
       }
     }
-    return (replay.finish(), failures)
+    let summary = replay.finish(whatIf: whatIf.map(\.setting))
+    return (summary, failures + replay.logs.failures)
   }
 
   private func readCaptures(_ replay: inout Replay, _ found: Found) -> [String] {
@@ -171,8 +182,9 @@ struct ReplayInputs: ParsableArguments {
       ?? utcOffset(at: currentTime())
   }
 
-  /// Reads the logs whole; what could be read before an error is kept.
-  private func readLogs(_ replay: inout Replay, offset: Int) -> [String] {
+  private func openLogs(
+    _ logs: ReplayLogs, _ configured: [AccessLogFormat], offset: Int
+  ) -> [String] {
     var failures: [String] = []
     let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
     var options = LogOptions(zone: zone, keepsQueryStrings: keepQueries)
@@ -180,66 +192,61 @@ struct ReplayInputs: ParsableArguments {
     options.onlyUpstreamFailures = true
     for path in errorLog {
       do {
-        let file = try ErrorLogFile(
-          path, options: options)
-        do {
-          while let observation = try file.next() { replay.queue(observation) }
-        } catch { failures.append("\(error)") }
-        replay.observe(.counters(file.counters))
+        logs.add(try ErrorLogFile(path, options: options))
       } catch { failures.append("\(error)") }
     }
+    let given = logFormat.compactMap(AccessLogFormat.init(written:))
+    let formats = given.isEmpty ? configured + AccessLogFormat.usual : given
+    for path in accessLog {
+      do {
+        logs.add(try AccessLogFile(path, formats: formats, options: options))
+      } catch { failures.append("\(error)") }
+    }
+    guard !kernelLog.isEmpty || !backendLog.isEmpty else { return failures }
+    // Their lines may leave the year out.
+    let reference = errorLog.compactMap { ErrorLogFile.lastMoment(of: $0, zone: zone) }.max()
+    return failures + readKernelLogs(logs, reference, offset: offset)
+      + openBackendLogs(logs, reference, options, offset: offset)
+  }
+
+  private func readKernelLogs(
+    _ logs: ReplayLogs, _ reference: Timestamp?, offset: Int
+  ) -> [String] {
+    var failures: [String] = []
     for path in kernelLog {
       let file = KernelLogFile(
-        path: path, host: hostName(), bootTime: bootTime?.time, reference: replay.lastLine,
+        path: path, host: hostName(), bootTime: bootTime?.time, reference: reference,
         utcOffset: offset)
       do {
         let content = try file.read()
-        for observation in content.observations(at: replay.lastLine ?? currentTime()) {
-          replay.queue(observation)
-        }
+        logs.add(content.observations(at: reference ?? currentTime()), from: path)
         if let error = content.error { failures.append("\(error)") }
       } catch { failures.append("\(error)") }
     }
     return failures
   }
 
-  private func readAccessLogs(
-    _ replay: inout Replay, _ configured: [AccessLogFormat]
+  private func openBackendLogs(
+    _ logs: ReplayLogs, _ reference: Timestamp?, _ options: LogOptions, offset: Int
   ) -> [String] {
+    guard !backendLog.isEmpty else { return [] }
     var failures: [String] = []
-    let zone = timeZone.map { LogZone.fixed(secondsEast: $0.seconds) } ?? .host
-    let given = logFormat.compactMap(AccessLogFormat.init(written:))
-    let formats = given.isEmpty ? configured + AccessLogFormat.usual : given
-    for path in accessLog {
-      do {
-        let file = try AccessLogFile(
-          path, formats: formats, options: LogOptions(zone: zone, keepsQueryStrings: keepQueries),
-          watchedConnections: replay.errorConnections)
-        do {
-          while let observation = try file.next() { replay.queue(observation) }
-        } catch { failures.append("\(error)") }
-        replay.observe(.counters(file.counters))
-        if let format = file.format, let spot = format.blindSpot {
-          replay.observe(.blindSpot(spot))
+    // What a backend wrote matters near an error, so those are looked for beforehand.
+    var errors: [TimeEstimate] = []
+    for path in errorLog where path != "-" {
+      guard let file = try? ErrorLogFile(path, options: options) else { continue }
+      while let observation = try? file.next() {
+        if case .nginxLine(let line) = observation.fact, line.message.isUpstreamFailure {
+          errors.append(observation.time)
         }
-      } catch { failures.append("\(error)") }
+      }
     }
-    return failures
-  }
-
-  private func readBackendLogs(_ replay: inout Replay, offset: Int) -> [String] {
-    var failures: [String] = []
-    let errors = replay.errorTimes
     for log in backendLog {
       do {
-        let file = try BackendLogFile(
-          log.source, host: hostName(), failures: errors, utcOffset: offset,
-          reference: replay.lastLine)
-        do {
-          while let observation = try file.next() { replay.queue(observation) }
-        } catch { failures.append("\(error)") }
-        replay.observe(.counters(file.counters))
-        if let spot = file.blindSpot { replay.observe(.blindSpot(spot)) }
+        logs.add(
+          try BackendLogFile(
+            log.source, host: hostName(), failures: errors, utcOffset: offset,
+            reference: reference))
       } catch { failures.append("\(error)") }
     }
     return failures

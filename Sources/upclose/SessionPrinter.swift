@@ -16,12 +16,15 @@ final class SessionPrinter: SessionReporter {
   private let utcOffset: Int
   /// Written at the end beside the output.
   private let reports: [ReportFile]
-  /// What the report shows beside the verdicts; only where it does.
-  private var facts = SessionFacts()
+  /// What the report shows beside the verdicts; only where something does.
+  private(set) var facts = SessionFacts()
+  /// Whether they are kept; from the first observation on, or not at all.
+  var keepsFacts: Bool
 
   init(output: Output, options: OutputOptions, utcOffset: Int, reports: [ReportFile] = []) {
     self.output = output
     self.reports = reports
+    keepsFacts = options.format == .html || reports.contains { $0.format == .html }
     self.options = options
     style = TextStyle(
       isColored: options.color.isColored(output.descriptor), width: output.columns,
@@ -32,11 +35,12 @@ final class SessionPrinter: SessionReporter {
 
   /// Takes each observation that the correlator takes.
   func observe(_ observation: Observation) {
-    if wantsFacts { facts.observe(observation) }
+    if keepsFacts { facts.observe(observation) }
   }
 
-  private var wantsFacts: Bool {
-    options.format == .html || reports.contains { $0.format == .html }
+  /// Says that all observations up to this time are in.
+  func advance(to time: Timestamp) {
+    if keepsFacts { facts.advance(to: time) }
   }
 
   /// Why a report could not be written.
@@ -52,7 +56,7 @@ final class SessionPrinter: SessionReporter {
     case .ndjson: output.write(json.incident(incident).compact + "\n")
     case .json, .markdown, .html: break
     }
-    if wantsFacts { facts.observe(incident) }
+    if keepsFacts { facts.observe(incident) }
     output.flush()
   }
 

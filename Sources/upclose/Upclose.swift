@@ -25,7 +25,7 @@ struct Upclose: ParsableCommand {
     version: programVersion,
     subcommands: [
       AttachCommand.self, ReplayCommand.self, ReportCommand.self, ConnectionsCommand.self,
-      SweepCommand.self,
-      AuditCommand.self, DoctorCommand.self, DemoCommand.self,
+      SweepCommand.self, AuditCommand.self, DoctorCommand.self, DemoCommand.self,
+      SchemaCommand.self, TextfileHelper.self,
     ])
 }

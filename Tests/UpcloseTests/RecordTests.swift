@@ -12,7 +12,7 @@ import Testing
     let session = try Session(in: world, ["--record", file])
     try session.waitUntilWatching()
     try world.startLoad()
-    for (number, path) in ["a/fault/close", "b/fault/reset", "a/fault/crash", "b/fault/close"]
+    for (number, path) in ["a/fault/close", "b/fault/linger", "a/fault/segv", "b/fault/close"]
       .enumerated()
     {
       _ = try session.inNamespace([
@@ -20,7 +20,7 @@ import Testing
         "http://\(world.frontend)/\(path)/\(number)?secret=hidden-\(number)",
       ])
     }
-    try session.waitForIncidents(3)
+    try session.waitForIncidents(4)
     #expect(try session.end().status == 1)
     let live = try session.incidentText()
     let replay = try Program.upclose("replay", file, "--format", "ndjson")
