@@ -49,7 +49,7 @@ public struct HostChronicle: Sendable {
       if sighting.role == .listener { observe(listener: sighting, at: time) }
     case .unixSocket(let sighting): host.observe(sighting, at: time)
     case .process(let sighting):
-      host.observe(sighting)
+      host.observe(sighting, at: time)
       observe(holder: sighting, at: time)
     case .processExit(let exit):
       host.observe(exit, at: time)
