@@ -57,9 +57,14 @@ import Testing
   }
 
   @Test(.enabled(if: getuid() == 0)) func `it leaves no tracing instance behind`() throws {
-    let outcome = try Program.run(
-      "/bin/sh", ["-c", "\(Program.upclose) doctor >/dev/null & echo $!; wait"])
-    let pid = try #require(Int32(outcome.out.split(separator: "\n").first ?? ""))
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: Program.upclose)
+    process.arguments = ["doctor"]
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = FileHandle.nullDevice
+    try process.run()
+    let pid = process.processIdentifier
+    process.waitUntilExit()
     #expect(Program.tracingInstances(of: pid).isEmpty)
   }
 }
