@@ -127,7 +127,7 @@ let package = Package(
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(
       name: "UpcloseTests",
-      dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux"],
+      dependencies: ["upclose", "lab-backend", "LabWorld", "Evidence", "CLinux", "LinuxHost"],
       path: "Tests/UpcloseTests", swiftSettings: strict),
     test("LabWorld", ["Evidence", "LinuxHost", "lab-backend"]),
   ]

@@ -81,6 +81,14 @@ public final class BackendProbe: Probe {
     inbox.close()
   }
 
+  /// The logs that a process holds open, and what of its output cannot be read.
+  public static func logs(
+    of process: ProcessIdentity, proc: String = "/proc"
+  ) -> (logs: [BackendLogSource], blindSpot: BlindSpot?) {
+    let found = LogFinder(table: ProcTable(root: proc)).logs(of: process)
+    return (found.logs, found.blindSpot)
+  }
+
   /// What a session loses when this probe could not be opened.
   public static func blindSpot(_ error: ProbeError) -> BlindSpot {
     BlindSpot(

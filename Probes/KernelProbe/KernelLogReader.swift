@@ -124,8 +124,8 @@ extension KernelLogFile.Reader {
   /// An entry of `journalctl -o json`.
   private mutating func journal(_ bytes: ArraySlice<UInt8>, at offset: Int) {
     var reader = JSONReader(bytes)
-    let entry: JSONValue
-    do throws(JSONValue.Failure) {
+    let entry: ParsedJSON
+    do throws(ParsedJSON.Failure) {
       entry = try reader.value()
     } catch {
       fail(file.failure(at: offset + error.offset, error.reason))
@@ -167,7 +167,7 @@ extension KernelLogFile.Reader {
   /// The document of `dmesg --json`.
   fileprivate mutating func document(_ bytes: [UInt8]) {
     var reader = JSONReader(bytes[...])
-    do throws(JSONValue.Failure) {
+    do throws(ParsedJSON.Failure) {
       try reader.openArray(named: "dmesg")
       while let record = try reader.nextItem() { dmesg(record) }
     } catch {
@@ -175,7 +175,7 @@ extension KernelLogFile.Reader {
     }
   }
 
-  private mutating func dmesg(_ record: JSONValue) {
+  private mutating func dmesg(_ record: ParsedJSON) {
     content.lines += 1
     // `pri` is the level alone, or with the facility in it; `-x` writes `fac` as a name.
     if let facility = record["fac"]?.bytes, !facility.elementsEqual("kern".utf8) { return }

@@ -73,6 +73,14 @@ public struct ProcTable: Sendable {
     return nil
   }
 
+  /// Whether it is the same process still, and a thread of it runs.
+  public func lives(_ process: ProcessIdentity) -> Bool {
+    guard let stat = stat(process.pid), stat.startTicks == process.startTicks else { return false }
+    guard stat.state == UInt8(ascii: "Z") || stat.state == UInt8(ascii: "X") else { return true }
+    // Its first thread has ended; the others may go on.
+    return threads(of: process.pid).contains { $0 != process.pid }
+  }
+
   /// The threads of a process, its first one too; empty when it is gone.
   public func threads(of pid: Int32) -> [Int32] {
     directoryEntries("\(root)/\(pid)/task").compactMap { Int32($0) }
@@ -135,6 +143,14 @@ public struct ProcTable: Sendable {
     if size > 0 { return UInt64(size) }
     guard access(path, R_OK) == 0 else { return nil }
     return UInt64(directoryEntries(path).count)
+  }
+
+  /// Bytes of it that are in memory (proc(5), statm); nil when it is gone.
+  public func residentBytes(of pid: Int32) -> UInt64? {
+    guard let bytes = try? readFile("\(root)/\(pid)/statm", limit: 4096) else { return nil }
+    return bytes.split(separator: 32).dropFirst().first.flatMap { Self.number($0) }.map {
+      UInt64(clamping: $0) * UInt64(sysconf(Int32(_SC_PAGESIZE)))
+    }
   }
 
   /// The control groups that it is in; nil when it is gone.

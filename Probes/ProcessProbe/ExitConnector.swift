@@ -9,10 +9,13 @@ import LinuxHost
 final class ExitConnector: Sendable {
   let descriptor: Int32
 
-  /// A process that ended.
+  /// A thread ended, or a process began to write its core.
   struct Exit: Equatable {
+    /// Its process.
     var pid: Int32
-    var status: WaitStatus
+    var thread: Int32
+    /// Nil: it is about to end, and writes its core first.
+    var status: WaitStatus?
     /// Nanoseconds of CLOCK_MONOTONIC.
     var monotonic: Int64
   }
@@ -58,8 +61,8 @@ final class ExitConnector: Sendable {
   static func request(listen: Bool) -> [UInt8] {
     // PROC_CN_MCAST_LISTEN or PROC_CN_MCAST_IGNORE.
     var wish: [UInt32] = [listen ? 1 : 2]
-    // Linux 6.6 can be told to send exits only (struct proc_input); older ones take the word alone.
-    if listen, canFilter { wish.append(0x8000_0000) }
+    // Linux 6.6 can be told to send these only (struct proc_input); older ones take the word alone.
+    if listen, canFilter { wish.append(exit | coredump) }
     let size = wish.count * 4
     let header = nlmsghdr(
       nlmsg_len: UInt32(16 + 20 + size), nlmsg_type: UInt16(NLMSG_DONE), nlmsg_flags: 0,
@@ -70,6 +73,10 @@ final class ExitConnector: Sendable {
     for word in wish { message += withUnsafeBytes(of: word) { Array($0) } }
     return message
   }
+
+  // PROC_EVENT_EXIT and PROC_EVENT_COREDUMP (include/uapi/linux/cn_proc.h).
+  private static let exit: UInt32 = 0x8000_0000
+  private static let coredump: UInt32 = 0x4000_0000
 
   private static var canFilter: Bool {
     var names = utsname()
@@ -100,23 +107,26 @@ final class ExitConnector: Sendable {
     }
   }
 
-  /// Events of main threads only: a process ends with its last thread, but it is known by its first.
+  /// A process ends with its last thread, and not always is that its first one.
   static func parse(_ bytes: UnsafeRawBufferPointer, _ body: (Exit) -> Void) {
     var offset = 0
     while bytes.count - offset >= 16 {
       let length = Int(bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
       guard length >= 16, length <= bytes.count - offset else { return }
-      // Behind both headers: what (4), cpu (4), time (8), then pid, tgid, status, signal.
+      // Behind both headers: what (4), cpu (4), time (8), then pid, tgid, and of an exit its status
+      // and signal.
       let event = offset + 16 + 20
-      if length >= 16 + 20 + 32,
-        bytes.loadUnaligned(fromByteOffset: event, as: UInt32.self) == 0x8000_0000
-      {
-        let pid = bytes.loadUnaligned(fromByteOffset: event + 16, as: Int32.self)
+      if length >= 16 + 20 + 24 {
+        let what = bytes.loadUnaligned(fromByteOffset: event, as: UInt32.self)
+        let time = bytes.loadUnaligned(fromByteOffset: event + 8, as: Int64.self)
+        let thread = bytes.loadUnaligned(fromByteOffset: event + 16, as: Int32.self)
         let process = bytes.loadUnaligned(fromByteOffset: event + 20, as: Int32.self)
-        if pid == process {
+        if what == exit, length >= 16 + 20 + 32 {
           let status = bytes.loadUnaligned(fromByteOffset: event + 24, as: Int32.self)
-          let time = bytes.loadUnaligned(fromByteOffset: event + 8, as: Int64.self)
-          body(Exit(pid: pid, status: WaitStatus(raw: status), monotonic: time))
+          body(
+            Exit(pid: process, thread: thread, status: WaitStatus(raw: status), monotonic: time))
+        } else if what == coredump {
+          body(Exit(pid: process, thread: thread, status: nil, monotonic: time))
         }
       }
       offset += (length + 3) & ~3

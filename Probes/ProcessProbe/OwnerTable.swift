@@ -1,6 +1,7 @@
 import CLinux
 import Evidence
 import Glibc
+import LinuxHost
 
 /// The processes that hold sockets asked for, and the sockets whose holder is still sought.
 struct OwnerTable {
@@ -10,6 +11,10 @@ struct OwnerTable {
     var descriptor: Int32
     /// Sockets of this process that were told and are still open.
     var inodes: Set<UInt64>
+    /// Bytes in memory when it was last looked at.
+    var resident: UInt64 = 0
+    /// False: only its end was asked for.
+    var isOwner = true
   }
 
   private(set) var owners: [Int32: Owner] = [:]
@@ -98,6 +103,13 @@ struct OwnerTable {
       } else {
         wanted[inode] = (false, want.failures + 1)
       }
+    }
+  }
+
+  /// Looks at the memory of some, as the descriptors are.
+  mutating func measure(_ pids: some Sequence<Int32>, _ table: ProcTable) {
+    for pid in pids {
+      if let bytes = table.residentBytes(of: pid) { owners[pid]?.resident = bytes }
     }
   }
 

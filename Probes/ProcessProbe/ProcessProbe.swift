@@ -43,10 +43,17 @@ public final class ProcessProbe: Probe {
     connector.withLock { $0 = opened }
   }
 
+  /// Once it is open: whether the kernel tells of each exit with its status.
+  public var hearsExits: Bool { connector.withLock { $0 != nil } }
+
   /// Asks for the owners of sockets; the answer is a `.process` observation for each. Safe from any
   /// thread, before and after `start`.
   /// - Parameter inodes: of sockets, as the socket probe tells them.
   public func find(inodes: some Sequence<UInt64>) { inbox.add(inodes) }
+
+  /// Asks how a process ended that was seen to end by somebody else; the answer is a `.processExit`, if
+  /// the kernel tells. Safe from any thread.
+  public func tellEnd(of process: ProcessIdentity) { inbox.add(ending: process) }
 
   /// - Throws: `ProbeError` when it was not opened, or there can be no thread.
   public func start(_ sink: @escaping ObservationSink) throws {
@@ -89,6 +96,7 @@ public final class ProcessProbe: Probe {
 final class Inbox: Sendable {
   private struct State {
     var inodes: [UInt64] = []
+    var ending: [ProcessIdentity] = []
     var refused: UInt64 = 0
     var descriptor: Int32 = -1
   }
@@ -124,6 +132,22 @@ final class Inbox: Sendable {
       }
       var one: UInt64 = 1
       if state.descriptor >= 0 { _ = write(state.descriptor, &one, 8) }
+    }
+  }
+
+  func add(ending process: ProcessIdentity) {
+    state.withLock { state in
+      guard state.ending.count < 4096 else { return }
+      state.ending.append(process)
+      var one: UInt64 = 1
+      if state.descriptor >= 0 { _ = write(state.descriptor, &one, 8) }
+    }
+  }
+
+  func takeEnding() -> [ProcessIdentity] {
+    state.withLock { state in
+      defer { state.ending = [] }
+      return state.ending
     }
   }
 

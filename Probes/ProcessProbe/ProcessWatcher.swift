@@ -25,6 +25,7 @@ struct ProcessWatcher {
   private var denied: [Int32] = []
   private var descriptors = DescriptorBooks()
   private var toldDenial = false
+  private static let mostMeasured = 256
   private var counters = Counters(source: "processes", seen: 0, lost: 0)
   private var counted = Counters(source: "processes", seen: 0, lost: 0)
 
@@ -53,12 +54,14 @@ struct ProcessWatcher {
       // An exit that woke this thread is of this moment; one that found it busy may be older.
       let unseenSince = now - before > 1_000_000 ? now - 1_000_000 : endings.lastLook
       takeExits(ready, buffer, now: now, unseenSince: min(unseenSince, now))
+      for process in inbox.takeEnding() { expectEnd(of: process, now: now) }
       for inode in takeInbox() {
         if owners.want(inode) { hasNews = true } else { counters.lost += 1 }
       }
       search(now)
       if now >= nextCount {
         nextCount = now + 1_000_000_000
+        owners.measure(owners.owners.keys.prefix(Self.mostMeasured), table)
         for use in descriptors.look(at: owners.owners.values.map(\.identity), table) {
           emit(.descriptors(use), at: TimeEstimate(exactly: currentTime()))
         }
@@ -158,11 +161,8 @@ struct ProcessWatcher {
     _ ready: Set<Int32>, _ buffer: UnsafeMutableRawBufferPointer, now: Int64, unseenSince: Int64
   ) {
     if let connector, ready.contains(connector.descriptor) || endings.isWaiting {
-      let known = owners.owners
       var exits: [ExitConnector.Exit] = []
-      let gaps = connector.drain(buffer) { exit in
-        if known[exit.pid] != nil { exits.append(exit) }
-      }
+      let gaps = connector.drain(buffer) { exits.append($0) }
       for exit in exits { endings.note(exit) }
       if gaps > 0 { counters.details["connector overruns", default: 0] += gaps }
     }
@@ -173,7 +173,8 @@ struct ProcessWatcher {
       }
     }
     // Without a descriptor, the connector alone tells.
-    for pid in endings.notedPIDs where owners.owners[pid]?.descriptor == -1 {
+    for (pid, owner) in owners.owners
+    where owner.descriptor == -1 && endings.hasNote(of: pid) && !table.lives(owner.identity) {
       if let gone = owners.remove(pid) {
         endings.add(gone, now: now, unseenSince: unseenSince)
       }
@@ -182,8 +183,18 @@ struct ProcessWatcher {
     endings.lastLook = now
   }
 
+  /// A process was seen to end that holds nothing that was asked for: it was too quick to be found.
+  private mutating func expectEnd(of process: ProcessIdentity, now: Int64) {
+    guard connector != nil, owners.owners[process.pid] == nil else { return }
+    endings.add(
+      OwnerTable.Owner(identity: process, descriptor: -1, inodes: [], isOwner: false), now: now,
+      unseenSince: now - 1_000_000_000)
+  }
+
   private mutating func tellEnded(_ all: [Endings.Ended]) {
     for ended in all {
+      // Asked for by who saw it end, and could not be told how: there is nothing to add.
+      if !ended.isOwner, ended.exit.code == nil, ended.exit.signal == nil { continue }
       counters.seen += 1
       counters.details["exits", default: 0] += 1
       if ended.exit.code == nil, ended.exit.signal == nil {

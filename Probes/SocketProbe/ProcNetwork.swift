@@ -55,19 +55,39 @@ struct ProcNetwork: Sendable {
   /// Reads a line of `/proc/net/tcp` or `tcp6` (net/ipv4/tcp_ipv4.c `tcp4_seq_show`); nil for one of
   /// other ports, without a holder, or that is none.
   static func socket(_ line: ArraySlice<UInt8>, _ ports: Set<UInt16>) -> DumpedSocket? {
+    guard let socket = anySocket(line), SocketDump.states & 1 << UInt32(socket.state) != 0,
+      ports.contains(socket.local.port) || ports.contains(socket.remote.port)
+    else { return nil }
+    return DumpedSocket(
+      local: socket.local, remote: socket.remote, isListener: socket.isListener,
+      inode: socket.inode, receiveQueue: socket.received, sendQueue: socket.sent, isV6Only: false)
+  }
+
+  /// A line of that file, as it stands.
+  struct Line {
+    var local: Endpoint
+    var remote: Endpoint
+    var state: UInt64
+    var inode: UInt64
+    var received: UInt32
+    var sent: UInt32
+    var isListener: Bool { Int32(state) == SocketDump.listen }
+  }
+
+  /// Reads a line, of whatever port and state.
+  static func anySocket(_ line: ArraySlice<UInt8>) -> Line? {
     let words = line.split(separator: 32, maxSplits: 10)
     guard words.count >= 10, let local = endpoint(words[1]), let remote = endpoint(words[2]),
-      ports.contains(local.port) || ports.contains(remote.port),
-      let state = hexadecimal(words[3]), state < 32, SocketDump.states & 1 << UInt32(state) != 0,
+      let state = hexadecimal(words[3]), state < 32,
       let inode = UInt64(String(decoding: words[9], as: UTF8.self))
     else { return nil }
     let queues = words[4].split(separator: UInt8(ascii: ":"))
     guard queues.count == 2, let sent = hexadecimal(queues[0]),
       let received = hexadecimal(queues[1])
     else { return nil }
-    return DumpedSocket(
-      local: local, remote: remote, isListener: Int32(state) == SocketDump.listen, inode: inode,
-      receiveQueue: UInt32(clamping: received), sendQueue: UInt32(clamping: sent), isV6Only: false)
+    return Line(
+      local: local, remote: remote, state: state, inode: inode,
+      received: UInt32(clamping: received), sent: UInt32(clamping: sent))
   }
 
   /// `0100007F:1F90`: words of 32 bits in the host's order, and a port.

@@ -71,6 +71,12 @@ public final class SocketProbe: Probe {
     if refused > 0 { refusal.withLock { $0 = Self.namespaceBlindSpot(refused) } }
   }
 
+  /// Once it is open: whether the kernel tells of the sockets that it lets go of, and how many network
+  /// namespaces are looked into.
+  public var reach: (hearsDeaths: Bool, namespaces: Int) {
+    namespaces.withLock { opened in (opened.contains { $0.deaths != nil }, opened.count) }
+  }
+
   /// - Throws: `ProbeError` when it was not opened, or there can be no thread.
   public func start(_ sink: @escaping ObservationSink) throws {
     let opened = namespaces.withLock { namespaces in

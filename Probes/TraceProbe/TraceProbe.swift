@@ -124,8 +124,13 @@ public final class TraceProbe: Probe {
     release()
   }
 
+  /// Once it is open: what this kernel does not tell, though it has tracepoints; nil: nothing.
+  public var missing: BlindSpot? {
+    opened.withLock { $0.map(\.formats) }.flatMap { Self.blindSpot(without: $0) }
+  }
+
   /// Whether this kernel tells of the resets of sockets that are gone (since 6.10).
-  var tracesPassiveResets: Bool {
+  public var tracesPassiveResets: Bool {
     opened.withLock { $0?.formats[.resetSent]?.fields["reason"] != nil }
   }
 

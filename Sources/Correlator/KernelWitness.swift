@@ -113,6 +113,15 @@ struct KernelWitness {
     }?.signal
   }
 
+  /// A signal by which somebody told a process to stop, in the time that a graceful stop may take.
+  func orderToEnd(of pid: Int32, before time: TimeEstimate) -> SignalSent? {
+    signals.last { sent in
+      sent.signal.target.pid == pid && [1, 2, 3, 9, 15].contains(sent.signal.signal)
+        && sent.signal.sender.map { $0.pid != pid } ?? false
+        && sent.time.earliest <= time.latest && time.earliest - sent.time.latest < .seconds(100)
+    }?.signal
+  }
+
   private func first<T>(
     of acts: [T]?, in connection: Connection, _ time: (T) -> Timestamp
   ) -> T? {

@@ -72,6 +72,8 @@ enum ObservationText {
     case .socketDeath(let death):
       "\(death.role.rawValue) socket \(ends(death.local, death.remote)) is gone"
     case .unixSocket(let socket): "\(socket.role.rawValue) socket unix:\(socket.path)"
+    case .backendLine(let line):
+      "\(line.program.rawValue): \(line.text)"
     case .descriptors(let use):
       "\(name(use.process)) holds \(use.used) of \(use.limit) descriptors"
     case .port(let check):

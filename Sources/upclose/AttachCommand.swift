@@ -21,8 +21,24 @@ struct AttachCommand: ParsableCommand {
   @Option(help: ArgumentHelp("End after this time (20s, 5m, 1h).", valueName: "time"))
   var duration: DurationArgument?
 
-  @Option(help: ArgumentHelp("The nginx master to watch, if several run.", valueName: "master"))
+  @Option(
+    help: ArgumentHelp(
+      "nginx: explain its errors; backend: on a backend's host, without nginx, tell each end of a process and each connection that ends as none should.",
+      valueName: "role"))
+  var role = RoleArgument.nginx
+
+  @Option(
+    help: ArgumentHelp(
+      "The nginx master to watch, if several run; with --role backend, the backend's process.",
+      valueName: "pid"))
   var pid: Int32?
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "With --role backend: watch this port (all that have connections if none is given).",
+      valueName: "port"))
+  var port: [UInt16] = []
 
   @Option(
     parsing: .singleValue,
@@ -99,6 +115,18 @@ struct AttachCommand: ParsableCommand {
 
   @OptionGroup var output: OutputOptions
 
+  func validate() throws {
+    if role == .nginx, !port.isEmpty {
+      throw ValidationError("--port goes with --role backend; name an upstream with --upstream")
+    }
+    if role == .backend, output.format != .text, output.format != .ndjson {
+      throw ValidationError("with --role backend the format is text or ndjson")
+    }
+    if role == .backend, !errorLog.isEmpty {
+      throw ValidationError("--error-log goes with --role nginx; a backend's own is --backend-log")
+    }
+  }
+
   func run() throws {
     let missing = Privileges.missing()
     if missing.contains(where: { $0.capability == "CAP_NET_RAW" }) { throw lacking(missing) }
@@ -137,12 +165,15 @@ struct AttachCommand: ParsableCommand {
       if let copy {
         session.onIncident = { printer.write($0, to: copy) }
       }
+      let backend = role == .backend ? BackendSession(self, targets, watch, to: target) : nil
+      backend?.follow(session)
       try recorder?.start()
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }
+      backend?.finish(summary)
       if let failure = target.failure ?? copy?.failure ?? printer.failure { throw fail(failure) }
-      if summary.books.errors > 0 { throw Exit.found }
+      if summary.books.errors > 0 || backend?.foundFailures ?? false { throw Exit.found }
     } catch let error as ExitCode {
       throw error
     } catch {
@@ -168,13 +199,24 @@ struct AttachCommand: ParsableCommand {
       if let path = instance.configurationPath { text += ", \(path)" }
       complain(text)
     }
-    complain("upstreams \(targets.endpoints.map(\.description).joined(separator: ", "))")
+    let names = targets.endpoints.map(\.description).joined(separator: ", ")
+    if role == .backend {
+      complain("watching \(names)")
+      for spot in targets.blindSpots + watch.blindSpots { complain("not watched: \(spot.what)") }
+      return
+    }
+    complain("upstreams \(names)")
     complain("error logs \(targets.errorLogs.joined(separator: ", "))")
     if output.verbose {
       complain("probes \(watch.probes.map(\.name).joined(separator: ", "))")
     }
     for spot in targets.blindSpots + watch.blindSpots { complain("not watched: \(spot.what)") }
   }
+}
+
+/// What this host is, on the command line.
+enum RoleArgument: String, ExpressibleByArgument, CaseIterable {
+  case nginx, backend
 }
 
 /// How much is captured, on the command line.

@@ -31,6 +31,10 @@ final class LiveSession {
   private var packets = Counters(source: "packets", seen: 0, lost: 0)
   /// Called for each observation before the correlator sees it: a reload changes what is watched.
   var onObservation: (Observation) -> Void = { _ in }
+  /// Called each round with the time up to which all observations are in.
+  var onRound: (Timestamp) -> Void = { _ in }
+  /// Whether the summary is printed at the end.
+  var printsSummary = true
   /// Called with each incident as it stands, and again when it is revised.
   var onIncident: (Incident) -> Void = { _ in }
 
@@ -105,7 +109,7 @@ final class LiveSession {
     recorder?.finish(at: currentTime())
     noteRecordingEnd()
     let summary = correlator.summary()
-    printer.print(summary)
+    if printsSummary { printer.print(summary) }
     textfile?.finish(summary, printer.facts)
     return summary
   }
@@ -124,6 +128,7 @@ final class LiveSession {
     let given = correlator.advance(to: watermark)
     printer.advance(to: now)
     if !given.isEmpty { give(given) }
+    onRound(watermark)
     noteRecordingEnd()
   }
 

@@ -9,6 +9,8 @@ struct Targets {
   var loaded: [LoadedNginx] = []
   var extraEndpoints: [Endpoint] = []
   var errorLogs: [String] = []
+  /// On a backend's host: how to look for what is watched again.
+  var backend: BackendTargets?
   /// What of them could not be read.
   var blindSpots: [BlindSpot] = []
 
@@ -24,6 +26,7 @@ struct Targets {
   /// Call it before any thread starts: a namespace belongs to a thread.
   /// - Throws: `ProbeError` when there is nothing to watch, with where it looked.
   static func find(_ options: AttachCommand) throws -> Targets {
+    if options.role == .backend { return try backend(options) }
     let discovery = NginxDiscovery()
     var targets = Targets()
     targets.extraEndpoints = options.upstream.map(\.endpoint)
@@ -116,7 +119,7 @@ struct Targets {
 
   /// Moves this thread, and those that it will start.
   /// - Parameter whose: as in `enter the network namespace of nginx`.
-  private static func enterNamespace(_ path: String, _ whose: String) throws {
+  static func enterNamespace(_ path: String, _ whose: String) throws {
     let doing = "enter the network namespace \(whose), \(path)"
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {

@@ -24,7 +24,8 @@ final class Watch {
   private let backendLogs: BackendProbe
   private let backends = BackendInodes()
   private let ports: PortProbe?
-  private let nginx: NginxProbe
+  /// Nil on a backend's host.
+  private let nginx: NginxProbe?
   private let extraEndpoints: [Endpoint]
   private let options: AttachCommand
   /// Each master's upstreams as they are now.
@@ -42,7 +43,7 @@ final class Watch {
     capture.bufferSize = options.buffer.bytes
     capture.headerSink = recorder
     packets = PacketProbe(
-      host: host, upstreams: UpstreamFilter(endpoints: Set(endpoints)), settings: capture)
+      host: host, upstreams: Self.filter(endpoints, options.role), settings: capture)
     sockets = SocketProbe(
       watching: endpoints,
       paths: Self.paths(
@@ -51,20 +52,31 @@ final class Watch {
     backendLogs = BackendProbe(
       options.backendLog.map(\.source), host: host, utcOffset: utcOffset(at: currentTime()))
     ports =
-      options.probeInterval.span > .zero
+      options.probeInterval.span > .zero && options.role == .nginx
       ? PortProbe(targets: endpoints, interval: options.probeInterval.span) : nil
-    nginx = NginxProbe(
-      targets.loaded, logs: targets.errorLogs,
-      options: LogOptions(host: host, keepsQueryStrings: options.keepQueries))
+    nginx =
+      options.role == .backend
+      ? nil
+      : NginxProbe(
+        targets.loaded, logs: targets.errorLogs,
+        options: LogOptions(host: host, keepsQueryStrings: options.keepQueries))
   }
 
   /// Opens every source that can be opened. Packets and the error log are what a session is for; what
   /// else is missing is a blind spot.
   /// - Throws: `ProbeError` of the packets or the error log.
   func open() throws {
-    try nginx.open()
-    try packets.open()
-    probes = [nginx, packets]
+    if let nginx {
+      try nginx.open()
+      try packets.open()
+      probes = [nginx, packets]
+    } else {
+      tryOpen(packets) {
+        BlindSpot(
+          id: "packets", what: "packets were not captured: \($0.reason)",
+          cost: "connections that ended as none should are not told", remedy: $0.remedy)
+      }
+    }
     tryOpen(KernelProbe(), KernelProbe.blindSpot)
     tryOpen(processes, ProcessProbe.blindSpot)
     tryOpen(sockets, SocketProbe.blindSpot)
@@ -101,11 +113,27 @@ final class Watch {
         case .process(let sighting):
           trace.know(sighting.process)
           if backends.hold(sighting.inodes) { backendLogs.look(at: sighting.process) }
+        case .socketAct(let act) where act.isExiting && act.role != .originator:
+          processes.tellEnd(of: act.process)
         default: break
         }
         inbox.put(observation)
       }
     }
+  }
+
+  /// A backend's ports may be reached by addresses that come later.
+  private static func filter(_ endpoints: [Endpoint], _ role: RoleArgument) -> UpstreamFilter {
+    role == .backend
+      ? UpstreamFilter(ports: Set(endpoints.map(\.port)))
+      : UpstreamFilter(endpoints: Set(endpoints))
+  }
+
+  /// Watches these endpoints of this host from now on.
+  func watch(_ endpoints: [Endpoint]) {
+    packets.watch(Self.filter(endpoints, options.role))
+    sockets.watch(endpoints)
+    trace.watch(endpoints)
   }
 
   /// What a person at the terminal should know at once, and not only from the blind spots at the end.

@@ -106,10 +106,18 @@ import Testing
     let bytes =
       event(what: 0x8000_0000, pid: 70, process: 70) + event(what: 1, pid: 71, process: 71)
       + event(what: 0x8000_0000, pid: 73, process: 72)
+      + event(what: 0x4000_0000, pid: 75, process: 75)
       + event(what: 0x8000_0000, pid: 74, process: 74).dropLast(8)
     var exits: [ExitConnector.Exit] = []
     bytes.withUnsafeBytes { ExitConnector.parse($0) { exits.append($0) } }
     #expect(
-      exits == [ExitConnector.Exit(pid: 70, status: WaitStatus(raw: 9), monotonic: 123_456_789)])
+      exits == [
+        ExitConnector.Exit(
+          pid: 70, thread: 70, status: WaitStatus(raw: 9), monotonic: 123_456_789),
+        ExitConnector.Exit(
+          pid: 72, thread: 73, status: WaitStatus(raw: 9), monotonic: 123_456_789),
+        // It writes its core.
+        ExitConnector.Exit(pid: 75, thread: 75, status: nil, monotonic: 123_456_789),
+      ])
   }
 }

@@ -24,11 +24,12 @@ extension Connection {
 enum CloseWords {
   /// As `backend closed by FIN, awaiting the response`.
   static func sentence(
-    closer: Closer, manner: Manner?, phase: Phase, idleBeforeClose: TimeSpan?
+    closer: Closer, manner: Manner?, phase: Phase, idleBeforeClose: TimeSpan?,
+    originator: String = "nginx"
   ) -> String {
     let who =
       switch closer {
-      case .originator: "nginx closed"
+      case .originator: "\(originator) closed"
       case .responder: "backend closed"
       case .middlebox: "something in between closed"
       case .unknown: "closed by nobody known"

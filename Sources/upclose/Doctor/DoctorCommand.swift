@@ -6,11 +6,14 @@ import NginxProbe
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor",
-    abstract: "What this host lets upclose see of nginx, and how to see more.",
+    abstract:
+      "What this host lets upclose see, what it costs where it does not, and how to see more.",
     discussion: """
-      Looks at the rights of this process, and at each running nginx: its logs, their levels and \
-      formats. Prints the log_format that makes the join of a request with its errors, its tries and \
-      their packets exact. Changes nothing. Exit code 1 when something is not seen.
+      Opens each source that attach uses, and closes it again: packets, the kernel's log, tracepoints, \
+      sockets, processes, the backends' own logs; and looks at each running nginx: its logs, their \
+      levels and formats. Prints the log_format that makes the join of a request with its errors, its \
+      tries and their packets exact. Changes nothing, and needs no nginx. Exit code 1 when something is \
+      not seen.
       """)
 
   @Option(help: ArgumentHelp("The nginx master to look at, if several run.", valueName: "master"))
@@ -20,55 +23,79 @@ struct DoctorCommand: ParsableCommand {
     help: ArgumentHelp("Look at this nginx.conf (or nginx -T) instead.", valueName: "file"))
   var nginxConfig: String?
 
+  @Option(help: "text or json (one document).")
+  var format = DoctorFormat.text
+
   func run() throws {
-    var lines: [String] = []
-    var isComplete = true
-    if nginxConfig == nil {
-      let missing = Privileges.missing()
-      lines.append(
-        missing.isEmpty ? "rights: all that attach needs" : "rights: these lack (run as root):")
-      lines += missing.map { "  \($0.capability): \($0.loses)" }
-      isComplete = missing.isEmpty
-    }
+    var checks = nginxConfig == nil ? SourceCheck.host() : []
     let all: [LoadedNginx]
     do {
-      all = try loaded()
+      all = try loaded(&checks)
     } catch {
       throw fail("\(error)")
     }
+    if nginxConfig == nil {
+      let named = all.flatMap(\.instance.upstreams).flatMap(\.servers).flatMap(\.peers)
+      let ports = Set(named.compactMap { $0.endpoint?.port })
+      checks += SourceCheck.backendLogs(all.isEmpty ? nil : ports)
+    }
+    var report = DoctorReport(
+      checks: checks, nginx: all.map { describe($0) }, advice: [],
+      isComplete: checks.allSatisfy(\.isComplete))
     for nginx in all {
-      lines.append("")
-      lines += describe(nginx)
-      if !nginx.blindSpots.isEmpty { isComplete = false }
-      for log in accessLogs(nginx) where !log.missing.isEmpty { isComplete = false }
+      if !nginx.blindSpots.isEmpty { report.isComplete = false }
+      for log in accessLogs(nginx) where !log.missing.isEmpty { report.isComplete = false }
     }
     if all.contains(where: { nginx in !accessLogs(nginx).contains { $0.missing.isEmpty } }) {
-      lines += ["", "write in http, and reload nginx:", ""]
-      let format = AccessLogFormat.recommendedDirective.split(separator: "\n").map { "    " + $0 }
-      lines += format
-      lines.append("    access_log /var/log/nginx/upclose-access.log upclose;")
+      report.advice = ["write in http, and reload nginx:", ""]
+      report.advice += AccessLogFormat.recommendedDirective.split(separator: "\n").map {
+        "    " + $0
+      }
+      report.advice.append("    access_log /var/log/nginx/upclose-access.log upclose;")
     }
     do {
       let target = try Output(path: nil)
-      target.write(lines.joined(separator: "\n") + "\n")
+      target.write(format == .json ? report.json : report.text)
       target.flush()
       if let failure = target.failure { throw fail(failure) }
     } catch let error as ProbeError { throw fail("\(error)") }
-    if !isComplete { throw Exit.found }
+    if !report.isComplete { throw Exit.found }
   }
 
-  private func loaded() throws -> [LoadedNginx] {
+  /// Nothing, and a line of the table that says so, where no nginx runs.
+  private func loaded(_ checks: inout [SourceCheck]) throws -> [LoadedNginx] {
     if let nginxConfig { return [try LoadedNginx(file: nginxConfig)] }
     let discovery = NginxDiscovery()
     let found = discovery.find().filter { nginx in
       pid.map { $0 == nginx.master || nginx.workers.contains($0) } ?? true
     }
-    guard !found.isEmpty else {
+    if found.isEmpty, let pid {
       throw ProbeError(
-        doing: "find nginx", reason: "no master process runs (\(discovery.whereItLooks))",
+        doing: "look at nginx \(pid)", reason: "no nginx master has this pid",
         remedy: "give its configuration: upclose doctor --nginx-config /etc/nginx/nginx.conf")
     }
-    return try found.map { try $0.load() }
+    if found.isEmpty {
+      checks.append(
+        SourceCheck(
+          "nginx", .no, "no master process runs (\(discovery.whereItLooks))",
+          cost: "its errors; on a backend's host attach --role backend needs none",
+          remedy: "start it, or give its configuration: upclose doctor --nginx-config "
+            + "/etc/nginx/nginx.conf"))
+    }
+    return found.compactMap { nginx in
+      let name = "master \(nginx.master), \(nginx.configurationPath)"
+      do {
+        let loaded = try nginx.load()
+        checks.append(SourceCheck("nginx", .yes, name))
+        return loaded
+      } catch {
+        checks.append(
+          SourceCheck(
+            "nginx", .partly, "\(name): \(error)", cost: "its logs, upstreams and workers",
+            remedy: "name what to watch: --error-log FILE --upstream ADDRESS:PORT"))
+        return nil
+      }
+    }
   }
 
   private func describe(_ nginx: LoadedNginx) -> [String] {
@@ -117,4 +144,8 @@ struct DoctorCommand: ParsableCommand {
       }
     return String(escapingControlsIn: text.utf8)
   }
+}
+
+enum DoctorFormat: String, ExpressibleByArgument, CaseIterable {
+  case text, json
 }

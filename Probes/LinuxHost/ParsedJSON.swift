@@ -1,11 +1,11 @@
 /// JSON as journald and dmesg write it. FoundationEssentials would add 7 MB to the program, and the
 /// journal's byte arrays would have to be undone all the same.
-public enum JSONValue: Equatable, Sendable {
+public enum ParsedJSON: Equatable, Sendable {
   case string([UInt8])
   /// As it was written.
   case number([UInt8])
-  case array([JSONValue])
-  case object([(key: [UInt8], value: JSONValue)])
+  case array([ParsedJSON])
+  case object([(key: [UInt8], value: ParsedJSON)])
   case literal
 
   public struct Failure: Error, Equatable {
@@ -14,7 +14,7 @@ public enum JSONValue: Equatable, Sendable {
     public var reason: String
   }
 
-  public static func == (a: JSONValue, b: JSONValue) -> Bool {
+  public static func == (a: ParsedJSON, b: ParsedJSON) -> Bool {
     switch (a, b) {
     case (.string(let a), .string(let b)), (.number(let a), .number(let b)): a == b
     case (.array(let a), .array(let b)): a == b
@@ -25,7 +25,7 @@ public enum JSONValue: Equatable, Sendable {
     }
   }
 
-  public subscript(key: StaticString) -> JSONValue? {
+  public subscript(key: StaticString) -> ParsedJSON? {
     guard case .object(let members) = self else { return nil }
     let name = UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount)
     return members.first { $0.key.elementsEqual(name) }?.value
@@ -72,7 +72,7 @@ public struct JSONReader {
   /// Bytes read so far.
   public var offset: Int { index - bytes.startIndex }
 
-  public mutating func value(depth: Int = 0) throws(JSONValue.Failure) -> JSONValue {
+  public mutating func value(depth: Int = 0) throws(ParsedJSON.Failure) -> ParsedJSON {
     guard depth < Self.deepest else { throw failure("nested too deep") }
     skipSpace()
     guard index < bytes.endIndex else { throw failure("it ends within a value") }
@@ -93,9 +93,9 @@ public struct JSONReader {
     }
   }
 
-  private mutating func object(_ depth: Int) throws(JSONValue.Failure) -> JSONValue {
+  private mutating func object(_ depth: Int) throws(ParsedJSON.Failure) -> ParsedJSON {
     index += 1
-    var members: [(key: [UInt8], value: JSONValue)] = []
+    var members: [(key: [UInt8], value: ParsedJSON)] = []
     if take("}") { return .object(members) }
     repeat {
       skipSpace()
@@ -107,16 +107,16 @@ public struct JSONReader {
     return .object(members)
   }
 
-  private mutating func array(_ depth: Int) throws(JSONValue.Failure) -> JSONValue {
+  private mutating func array(_ depth: Int) throws(ParsedJSON.Failure) -> ParsedJSON {
     index += 1
-    var items: [JSONValue] = []
+    var items: [ParsedJSON] = []
     if take("]") { return .array(items) }
     repeat { items.append(try value(depth: depth + 1)) } while take(",")
     guard take("]") else { throw failure("an array does not end") }
     return .array(items)
   }
 
-  private mutating func string() throws(JSONValue.Failure) -> [UInt8] {
+  private mutating func string() throws(ParsedJSON.Failure) -> [UInt8] {
     guard index < bytes.endIndex, bytes[index] == UInt8(ascii: "\"") else {
       throw failure("no string")
     }
@@ -146,7 +146,7 @@ public struct JSONReader {
     throw failure("a string does not end")
   }
 
-  private mutating func unicode() throws(JSONValue.Failure) -> Character {
+  private mutating func unicode() throws(ParsedJSON.Failure) -> Character {
     var code = try codeUnit()
     if (0xd800..<0xdc00).contains(code), bytes[index...].starts(with: "\\u".utf8) {
       index += 2
@@ -156,7 +156,7 @@ public struct JSONReader {
     return Character(Unicode.Scalar(code) ?? "\u{fffd}")
   }
 
-  private mutating func codeUnit() throws(JSONValue.Failure) -> UInt32 {
+  private mutating func codeUnit() throws(ParsedJSON.Failure) -> UInt32 {
     guard bytes.endIndex - index >= 4,
       let code = UInt32(String(decoding: bytes[index..<index + 4], as: UTF8.self), radix: 16)
     else { throw failure("a \\u escape is cut") }
@@ -166,7 +166,7 @@ public struct JSONReader {
 
   /// Enters `{"name": [` at the beginning of a document, whose items then come one by one, so that a
   /// document that was cut still gives those before the cut.
-  public mutating func openArray(named name: String) throws(JSONValue.Failure) {
+  public mutating func openArray(named name: String) throws(ParsedJSON.Failure) {
     guard take("{") else { throw failure("no object") }
     skipSpace()
     guard try string().elementsEqual(name.utf8), take(":"), take("[") else {
@@ -175,7 +175,7 @@ public struct JSONReader {
   }
 
   /// The next item of the array that was entered; nil at its end.
-  public mutating func nextItem() throws(JSONValue.Failure) -> JSONValue? {
+  public mutating func nextItem() throws(ParsedJSON.Failure) -> ParsedJSON? {
     if take("]") { return nil }
     _ = take(",")
     return try value()
@@ -192,8 +192,8 @@ public struct JSONReader {
     return true
   }
 
-  private func failure(_ reason: String) -> JSONValue.Failure {
-    JSONValue.Failure(offset: offset, reason: reason)
+  private func failure(_ reason: String) -> ParsedJSON.Failure {
+    ParsedJSON.Failure(offset: offset, reason: reason)
   }
 
   private static func isNumber(_ byte: UInt8) -> Bool {
