@@ -63,9 +63,8 @@ extension CaptureReader {
       }
       switch type {
       case 1: try addInterface(block, &section)
-      case 6: try readEnhancedPacket(block, &section, body)
       case 3: try readSimplePacket(block, &section, body)
-      default: try readObsoletePacket(block, &section, body)
+      default: try readPacket(block, isEnhanced: type == 6, &section, body)
       }
       source.consume(length)
     }
@@ -125,27 +124,17 @@ extension CaptureReader {
     return (0..<exponent).reduce(UInt64(1)) { value, _ in value * 10 }
   }
 
-  private mutating func readEnhancedPacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section,
+  /// An Enhanced Packet Block, or the Packet Block that it replaced, which differs in that its
+  /// interface has 16 bits, before 16 of drops.
+  private mutating func readPacket(
+    _ block: UnsafeRawBufferPointer, isEnhanced: Bool, _ section: inout Section,
     _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
     guard block.count >= 32 else { throw failure("a packet's block is too short") }
     let order = section.order
     try deliver(
-      block, interface: Int(order.u32(block, 8)), headerLength: 28,
-      captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
-      ticks: UInt64(order.u32(block, 12)) << 32 | UInt64(order.u32(block, 16)), &section, body)
-  }
-
-  private mutating func readObsoletePacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section,
-    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
-  ) throws(CaptureError) {
-    guard block.count >= 32 else { throw failure("a packet's block is too short") }
-    let order = section.order
-    try deliver(
-      block, interface: Int(order.u16(block, 8)), headerLength: 28,
-      captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
+      block, interface: isEnhanced ? Int(order.u32(block, 8)) : Int(order.u16(block, 8)),
+      headerLength: 28, captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
       ticks: UInt64(order.u32(block, 12)) << 32 | UInt64(order.u32(block, 16)), &section, body)
   }
 
