@@ -200,6 +200,9 @@ extension Tracker {
     if marks.contains(.open) {
       record.pointee.exchangeMarks.remove(.open)
       record.pointee.responseBytes = UInt64(fresh)
+      if options.countsReuse, marks.isDisjoint(with: [.uncountable, .http2]) {
+        countAnswer(record, segment)
+      }
       if marks.contains(.http1) { beginResponse(record, segment) }
     } else {
       if marks.contains(.inHeader) { followHeader(record, segment, fresh, isNext: isNext) }

@@ -30,13 +30,27 @@ struct Tracker: ~Copyable {
   /// Idle times before a reuse, when somebody asks for them (`TrackerOptions.countsReuse`).
   var reuse = ReuseTally()
   let report: (Connection) -> Void
+  /// Keeps headers for incidents and recordings; nil where nobody wants them.
+  let keeper: HeaderKeeper?
   /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
   private let segments: UnsafeMutablePointer<Segment>
   private static var batchSize: Int { 32 }
-  /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
-  init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
+
+  /// - Parameters:
+  ///   - keeper: gets each packet of a connection, and each connection before `report`.
+  ///   - report: gets each connection, in the thread that calls `process` or `advance`.
+  init(
+    options: TrackerOptions, keeper: HeaderKeeper? = nil, report: @escaping (Connection) -> Void
+  ) {
     self.options = options
-    self.report = report
+    self.keeper = keeper
+    self.report =
+      keeper.map { keeper in
+        {
+          keeper.told($0)
+          report($0)
+        }
+      } ?? report
     duplicates = DuplicateFilter(window: options.duplicateWindow)
     segments = .allocate(capacity: Self.batchSize)
     for place in 0..<Self.batchSize { (segments + place).initialize(to: Segment()) }
@@ -63,6 +77,7 @@ struct Tracker: ~Copyable {
       let end = segment + count
       while segment < end {
         if segment.pointee.isPlain, !duplicates.severalInterfaces {
+          if let keeper { keeper.keep(segment, packet.pointee) }
           follow(segment)
         } else {
           take(segment, packet.pointee)
@@ -105,6 +120,7 @@ struct Tracker: ~Copyable {
         counters.duplicates &+= 1
         return
       }
+      if let keeper { keeper.keep(segment, packet) }
       moveTime(to: packet.time)
       let (number, isOriginator) = table.find(segment)
       if number == 0 || !followOrdinary(number, table.records[number], isOriginator, segment) {

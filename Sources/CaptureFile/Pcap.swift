@@ -30,7 +30,7 @@ extension CaptureReader {
       }
       if try !source.fill(needed) {
         if source.available.isEmpty { return }
-        throw failure("the file ends within a packet")
+        throw cut(within: "a packet")
       }
     }
   }

@@ -21,6 +21,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case ordinaryCloses(OrdinaryCloses)
     /// How long connections had been idle when they were reused.
     case reuseGaps(ReuseGaps)
+    /// How long an upstream's answers took to begin.
+    case responseTimes(ResponseTimes)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
     /// Errors in its log that were too many to tell each.

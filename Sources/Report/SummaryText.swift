@@ -15,7 +15,8 @@ public struct SummaryText: Sendable {
 
   public func render(_ summary: Summary) -> String {
     [
-      findings(summary), upstreams(summary.upstreams), books(summary),
+      findings(summary), tried(summary.whatIf), upstreams(summary.upstreams, summary.books),
+      differences(summary.comparisons), books(summary),
       blindSpots(summary.blindSpots),
     ].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
   }
@@ -34,6 +35,7 @@ public struct SummaryText: Sendable {
       lines.append(
         "\(index + 1). \(finding.upstream): \(style.bold(finding.cause.rawValue)), \(count)")
       lines.append(wrapped("\(finding.text)", indent: "   "))
+      for note in finding.notes { lines.append(wrapped(note, indent: "   ")) }
       guard let fix = finding.fix else { continue }
       if let directive = fix.directive {
         let value = fix.value.map { " \($0);" } ?? ""
@@ -41,13 +43,38 @@ public struct SummaryText: Sendable {
         lines.append(wrapped("-> \(directive)\(value)\(place)", indent: "   "))
       }
       lines.append(wrapped((fix.directive == nil ? "-> " : "") + fix.text, indent: "   "))
+      if let result = finding.whatIf {
+        lines.append(wrapped(FindingWords.effect(result), indent: "   "))
+      }
       if let cost = fix.tradeOff { lines.append(wrapped("costs: \(cost)", indent: "   ")) }
     }
     return lines.joined(separator: "\n")
   }
 
+  private func tried(_ results: [WhatIf]) -> String {
+    guard !results.isEmpty else { return "" }
+    let lines = results.map { wrapped(FindingWords.tried($0), indent: "  ") }
+    return ([style.bold("What if")] + lines).joined(separator: "\n")
+  }
+
+  /// Only what is no chance, unless all is asked for.
+  private func differences(_ all: [Comparison]) -> String {
+    let shown = all.filter { $0.more != nil || isVerbose }
+    guard !shown.isEmpty else { return "" }
+    var lines = [style.bold("Differences")]
+    var pair: (String, String)?
+    for comparison in shown {
+      if pair.map({ $0 != (comparison.a, comparison.b) }) ?? true {
+        lines.append("  \(comparison.a) against \(comparison.b)")
+        pair = (comparison.a, comparison.b)
+      }
+      lines.append(wrapped(FindingWords.difference(comparison), indent: "    "))
+    }
+    return lines.joined(separator: "\n")
+  }
+
   /// A column an upstream, as many beside each other as fit.
-  private func upstreams(_ all: [UpstreamStatistics]) -> String {
+  private func upstreams(_ all: [UpstreamStatistics], _ books: Books) -> String {
     guard !all.isEmpty else { return "" }
     let label = 28
     // A long address or process name makes its columns wider rather than run into the next one.
@@ -57,19 +84,23 @@ public struct SummaryText: Sendable {
     var tables: [String] = []
     for start in stride(from: 0, to: all.count, by: perTable) {
       let group = Array(all[start..<min(start + perTable, all.count)])
-      tables.append(table(group, label: label, column: column))
+      tables.append(table(group, books, label: label, column: column))
     }
     return style.bold("Upstreams") + "\n" + tables.joined(separator: "\n\n")
   }
 
-  private func table(_ group: [UpstreamStatistics], label: Int, column: Int) -> String {
+  private func table(
+    _ group: [UpstreamStatistics], _ books: Books, label: Int, column: Int
+  ) -> String {
     func line(_ name: String, _ cells: [String]) -> String {
       var line = "  " + padded(name, label - 2)
       for cell in cells { line += padded(cell, column) }
       while line.last == " " { line.removeLast() }
       return line
     }
-    let rows = UpstreamRows.rows(group).map { line(($0.isDetail ? "  " : "") + $0.name, $0.cells) }
+    let rows = UpstreamRows.rows(group, books).map {
+      line(($0.isDetail ? "  " : "") + $0.name, $0.cells)
+    }
     return ([line("", group.map(\.upstream))] + rows).joined(separator: "\n")
   }
 
