@@ -54,14 +54,15 @@ let package = Package(
     probe("ProcessProbe"),
     probe("PortProbe"),
     probe("BackendProbe"),
-    // Rotated logs are compressed.
+    // Rotated logs and old captures are compressed.
     .systemLibrary(
       name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-    probe("NginxProbe", ["CZlib", .product(name: "Histogram", package: "hdrhistogram-swift")]),
+    probe("NginxProbe", ["Gzip", .product(name: "Histogram", package: "hdrhistogram-swift")]),
 
     // What thinks.
     source("Evidence"),
-    source("CaptureFile"),
+    source("Gzip", ["CZlib"]),
+    source("CaptureFile", ["Gzip"]),
     source("Correlator", ["Evidence"]),
     source("Session", ["CaptureFile", "Evidence"]),
     // The page, style and script of the HTML report become part of the program.

@@ -1,6 +1,6 @@
-import CZlib
 import Evidence
 import Glibc
+import Gzip
 import LinuxHost
 
 /// The bytes of a log: of a file, the standard input, or what gzip made of one when it was rotated.
@@ -53,7 +53,11 @@ final class LogInput {
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws -> Int {
     if !isStarted { try start() }
     if let unzip {
-      return try unzip.read(into: buffer) { try self.readRaw(into: $0, at: offset) }
+      return try unzip.read(into: buffer) { (input) throws(ProbeError) in
+        try self.readRaw(into: input, at: offset)
+      } failure: { reason in
+        ProbeError(doing: "read \(path)", reason: reason)
+      }
     }
     if !firstBytes.isEmpty {
       let count = min(firstBytes.count, buffer.count)
@@ -73,14 +77,15 @@ final class LogInput {
       if count == 0 { break }
       firstBytes += bytes[..<count]
     }
-    guard firstBytes.starts(with: Self.gzip) else { return }
-    unzip = try Inflater(path: path, start: firstBytes)
+    guard Inflater.isCompressed(firstBytes) else { return }
+    unzip = firstBytes.withUnsafeBytes { Inflater(start: $0) }
+    if unzip == nil { throw ProbeError(doing: "read \(path)", reason: "zlib cannot be used") }
     firstBytes = []
   }
 
   private func readRaw(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
-  ) throws -> Int {
+  ) throws(ProbeError) -> Int {
     while true {
       let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
       if count >= 0 { return count }
@@ -88,67 +93,5 @@ final class LogInput {
         throw ProbeError(doing: "read \(path) at byte \(offset)", reason: errorText(errno))
       }
     }
-  }
-}
-
-/// Undoes gzip; several members one behind the other are one file, as gzip itself reads them.
-private final class Inflater {
-  private let path: String
-  private var stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
-  private let input = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 8)
-  private var isEnded = false
-
-  init(path: String, start: [UInt8]) throws {
-    self.path = path
-    stream.initialize(to: z_stream())
-    input.copyBytes(from: start)
-    stream.pointee.next_in = input.baseAddress?.assumingMemoryBound(to: UInt8.self)
-    stream.pointee.avail_in = UInt32(start.count)
-    // 16: gzip's own header and checksum.
-    guard
-      inflateInit2_(stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK
-    else { throw ProbeError(doing: "read \(path)", reason: "zlib cannot be used") }
-  }
-
-  deinit {
-    inflateEnd(stream)
-    stream.deallocate()
-    input.deallocate()
-  }
-
-  func read(
-    into buffer: UnsafeMutableRawBufferPointer,
-    more: (UnsafeMutableRawBufferPointer) throws -> Int
-  ) throws -> Int {
-    stream.pointee.next_out = buffer.baseAddress?.assumingMemoryBound(to: UInt8.self)
-    stream.pointee.avail_out = UInt32(clamping: buffer.count)
-    let wanted = Int(stream.pointee.avail_out)
-    while stream.pointee.avail_out > 0 {
-      if stream.pointee.avail_in == 0 {
-        let count = try more(input)
-        stream.pointee.next_in = input.baseAddress?.assumingMemoryBound(to: UInt8.self)
-        stream.pointee.avail_in = UInt32(count)
-        if count == 0 {
-          let got = wanted - Int(stream.pointee.avail_out)
-          // What was unpacked stays true; the next read says that it was cut.
-          if got > 0 || isEnded { return got }
-          throw ProbeError(doing: "read \(path)", reason: "its compressed data ends too early")
-        }
-      }
-      if isEnded {
-        inflateReset(stream)
-        isEnded = false
-      }
-      let result = inflate(stream, Z_NO_FLUSH)
-      if result == Z_STREAM_END {
-        isEnded = true
-      } else if result != Z_OK && result != Z_BUF_ERROR {
-        let got = wanted - Int(stream.pointee.avail_out)
-        if got > 0 { return got }
-        throw ProbeError(
-          doing: "read \(path)", reason: "its compressed data is damaged (zlib \(result))")
-      }
-    }
-    return wanted - Int(stream.pointee.avail_out)
   }
 }

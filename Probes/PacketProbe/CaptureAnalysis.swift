@@ -43,13 +43,13 @@ public func analyzeCapture(
           tracker.tellReuse(reuse, answers)
         }
       }
-      tracker.tellReuse(reuse, answers)
     } else {
       try reader.readBatches { tracker.process($0) }
     }
   } catch {
     failure = error
   }
+  tracker.tellReuse(reuse, answers)
   tracker.finish()
   return CaptureAnalysis(counters: tracker.counters, error: failure)
 }

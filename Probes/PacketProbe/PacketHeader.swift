@@ -17,9 +17,10 @@ public struct PacketHeader: Hashable, Sendable {
   /// Nil when the packet is no TCP, or too short to tell.
   public init?(_ packet: CapturedPacket) {
     var segment = Segment()
-    guard case .segment = withUnsafePointer(to: packet, { Decoder.decode($0, into: &segment) }) else {
-      return nil
+    let decoded = withUnsafePointer(to: packet) { packet in
+      withUnsafeMutablePointer(to: &segment) { Decoder.decode(packet, into: $0) }
     }
+    guard case .segment = decoded else { return nil }
     source = Endpoint(
       address: IPAddress(high: segment.source.high, low: segment.source.low),
       port: segment.sourcePort)

@@ -70,13 +70,11 @@ struct ReuseTally {
   }
 
   mutating func count(_ number: Int, gap nanoseconds: Int64) {
-    guard number > 0 else { return }
-    gaps.count(number - 1, nanoseconds)
+    if number > 0 { gaps.count(number - 1, nanoseconds) }
   }
 
   mutating func count(_ number: Int, answer nanoseconds: Int64) {
-    guard number > 0 else { return }
-    answers.count(number - 1, nanoseconds)
+    if number > 0 { answers.count(number - 1, nanoseconds) }
   }
 
   /// What was counted since the last time, in order of the responders.
@@ -97,8 +95,21 @@ extension Tracker {
   mutating func countReuse(
     _ record: UnsafeMutablePointer<Record>, idleSince last: Int64, _ segment: UnsafePointer<Segment>
   ) {
-    let number = reuseNumber(record)
-    reuse.count(number, gap: segment.pointee.time &- last)
+    reuse.count(number(record), gap: segment.pointee.time &- last)
+  }
+
+  /// An answer begins.
+  mutating func countAnswer(
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
+  ) {
+    reuse.count(number(record), answer: segment.pointee.time &- record.pointee.requestTime)
+  }
+
+  private mutating func number(_ record: UnsafeMutablePointer<Record>) -> Int {
+    if record.pointee.reuse != 0 { return Int(record.pointee.reuse) }
+    let number = reuse.number(of: table.responder(record))
+    record.pointee.reuse = UInt8(exactly: number) ?? 0
+    return number
   }
 
   /// What was counted since the last time, and when that is.
@@ -106,23 +117,7 @@ extension Tracker {
     _ gaps: ((Timestamp, ReuseGaps) -> Void)?, _ answers: ((Timestamp, ResponseTimes) -> Void)?
   ) {
     let time = Timestamp(nanoseconds: now)
-    for taken in reuse.take() { gaps?(time, taken) }
-    for taken in reuse.takeAnswers() { answers?(time, taken) }
-  }
-
-  /// An answer begins.
-  mutating func countAnswer(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
-  ) {
-    let number = reuseNumber(record)
-    reuse.count(number, answer: segment.pointee.time &- record.pointee.requestTime)
-  }
-
-  private mutating func reuseNumber(_ record: UnsafeMutablePointer<Record>) -> Int {
-    let known = Int(record.pointee.reuse)
-    guard known == 0 else { return known }
-    let number = reuse.number(of: table.responder(record))
-    record.pointee.reuse = UInt8(exactly: number) ?? 0
-    return number
+    for told in reuse.take() { gaps?(time, told) }
+    for told in reuse.takeAnswers() { answers?(time, told) }
   }
 }

@@ -69,7 +69,6 @@ struct Tracker: ~Copyable {
   /// way from memory, and so are the connections of all before the first is looked at.
   mutating func process(_ batch: UnsafeBufferPointer<CapturedPacket>) {
     guard var packet = batch.baseAddress else { return }
-    let isAlone = keeper == nil
     var left = batch.count
     while left > 0 {
       let count = min(left, Self.batchSize)
@@ -77,7 +76,8 @@ struct Tracker: ~Copyable {
       var segment = segments
       let end = segment + count
       while segment < end {
-        if isAlone, segment.pointee.isPlain, !duplicates.severalInterfaces {
+        if segment.pointee.isPlain, !duplicates.severalInterfaces {
+          if let keeper { keeper.keep(segment, packet.pointee) }
           follow(segment)
         } else {
           take(segment, packet.pointee)

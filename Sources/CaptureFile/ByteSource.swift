@@ -1,6 +1,8 @@
 import Glibc
+import Gzip
 
-/// A file read forward through one buffer, so that memory does not follow its size.
+/// A file read forward through one buffer, so that memory does not follow its size. What gzip made of it
+/// is undone on the way.
 struct ByteSource: ~Copyable {
   let path: String
   private let descriptor: Int32
@@ -10,8 +12,9 @@ struct ByteSource: ~Copyable {
   private var start = 0
   private var end = 0
   private var atEnd = false
-  /// Bytes consumed so far.
+  /// Bytes consumed so far; of a compressed file, those that it holds.
   private(set) var offset: UInt64 = 0
+  private var inflater: Inflater?
 
   /// - Parameter path: `-` for standard input.
   static func open(_ path: String, capacity: Int) throws(CaptureError) -> ByteSource {
@@ -65,17 +68,49 @@ struct ByteSource: ~Copyable {
       capacity = count
     }
     while end < count && !atEnd {
-      let got = read(descriptor, buffer + end, capacity - end)
-      if got > 0 {
-        end += got
-      } else if got == 0 {
-        atEnd = true
-      } else if errno != EINTR {
-        throw CaptureError(
-          path: path, offset: offset + UInt64(end - start), reason: errorText(errno))
-      }
+      let room = UnsafeMutableRawBufferPointer(start: buffer + end, count: capacity - end)
+      let got = try readMore(room)
+      if got == 0 { atEnd = true }
+      end += got
     }
     return end - start >= count
+  }
+
+  private func readMore(_ room: UnsafeMutableRawBufferPointer) throws(CaptureError) -> Int {
+    let position = offset + UInt64(end - start)
+    let (path, descriptor) = (path, descriptor)
+    guard let inflater else { return try Self.readRaw(descriptor, room, path, position) }
+    return try inflater.read(into: room) { (input) throws(CaptureError) in
+      try Self.readRaw(descriptor, input, path, position)
+    } failure: { reason in
+      CaptureError(path: path, offset: position, reason: reason)
+    }
+  }
+
+  private static func readRaw(
+    _ descriptor: Int32, _ room: UnsafeMutableRawBufferPointer, _ path: String, _ position: UInt64
+  ) throws(CaptureError) -> Int {
+    while true {
+      let got = read(descriptor, room.baseAddress, room.count)
+      if got >= 0 { return got }
+      if errno != EINTR {
+        throw CaptureError(path: path, offset: position, reason: errorText(errno))
+      }
+    }
+  }
+
+  /// Takes what is at hand, and all that follows, for the work of gzip, when it looks like that.
+  /// - Returns: whether it does.
+  mutating func beginInflating() throws(CaptureError) -> Bool {
+    guard inflater == nil, offset == 0, Inflater.isCompressed(available) else { return false }
+    guard let made = Inflater(start: available) else {
+      throw CaptureError(path: path, reason: "zlib cannot be used")
+    }
+    inflater = made
+    start = 0
+    end = 0
+    atEnd = false
+    return true
   }
 
   /// Passes over bytes that need not be looked at, however many.

@@ -31,7 +31,7 @@ extension CaptureReader {
   /// Whether the file is a pcapng, by its first bytes; nothing is passed over.
   /// - Throws: `CaptureError` when it is empty or cannot be read.
   public mutating func isPcapng() throws(CaptureError) -> Bool {
-    guard try source.fill(4) else { throw emptyFailure() }
+    try readMagic()
     return source.available.loadUnaligned(as: UInt32.self) == 0x0a0d_0d0a
   }
 
@@ -42,7 +42,7 @@ extension CaptureReader {
   /// - Throws: as `readPackets`.
   public mutating func readItems(_ body: (CaptureItem) -> Bool) throws(CaptureError) {
     if hasBegun { return try readPcapng(wantsJournal: true, body) }
-    guard try source.fill(4) else { throw emptyFailure() }
+    try readMagic()
     let magic = source.available.loadUnaligned(fromByteOffset: 0, as: UInt32.self)
     if magic == 0x0a0d_0d0a {
       hasBegun = true

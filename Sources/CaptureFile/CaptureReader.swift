@@ -2,7 +2,8 @@
 ///
 /// The formats: draft-ietf-opsawg-pcap (microseconds or nanoseconds, either byte order) and
 /// draft-ietf-opsawg-pcapng (any number of sections and interfaces; blocks that hold no packet are
-/// passed over). The file is read through one buffer: memory does not follow its size.
+/// passed over), as they are or compressed with gzip. The file is read through one buffer: memory does
+/// not follow its size.
 ///
 ///     var reader = try CaptureReader(path: "incident.pcap")
 ///     try reader.readPackets { packet in … }
@@ -42,7 +43,7 @@ public struct CaptureReader: ~Copyable {
   public mutating func readBatches(
     _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
-    guard try source.fill(4) else { throw emptyFailure() }
+    try readMagic()
     let magic = source.available.loadUnaligned(fromByteOffset: 0, as: UInt32.self).littleEndian
     switch magic {
     case 0xa1b2_c3d4: try readPcap(swapped: false, nanoseconds: false, body)
@@ -60,11 +61,18 @@ public struct CaptureReader: ~Copyable {
     }
   }
 
+  /// Makes the first four bytes available, of what gzip made smaller if it did.
+  mutating func readMagic() throws(CaptureError) {
+    guard try source.fill(4) else { throw emptyFailure() }
+    if try source.beginInflating(), try !source.fill(4) { throw emptyFailure() }
+  }
+
   /// What a file that is no capture may be.
   private static func guess(_ magic: UInt32) -> String {
     let what: String? =
       switch magic {
-      case _ where magic & 0xffff == 0x8b1f: "compressed with gzip: pipe it through `gzip -dc`"
+      case _ where magic & 0xffff == 0x8b1f:
+        "compressed with gzip twice: pipe it through `gzip -dc`"
       case 0xfd2f_b528: "compressed with zstd: pipe it through `zstd -dc`"
       case _ where magic & 0xffff == 0x5a42: "compressed with bzip2: pipe it through `bzip2 -dc`"
       case 0x587a_37fd: "compressed with xz: pipe it through `xz -dc`"

@@ -75,12 +75,11 @@ extension CaptureReader {
       case 1:
         try addInterface(block, &section)
         wantsMore = section.described.map { body(.interface($0)) } ?? true
-      case 6: wantsMore = try readEnhancedPacket(block, &section, body)
       case 3: wantsMore = try readSimplePacket(block, &section, body)
       case 9:
         let entry = UnsafeRawBufferPointer(rebasing: block[8..<(length - 4)])
         wantsMore = body(.journal(entry))
-      default: wantsMore = try readObsoletePacket(block, &section, body)
+      default: wantsMore = try readPacket(block, isEnhanced: type == 6, &section, body)
       }
       source.consume(length)
       if !wantsMore { return }
@@ -147,27 +146,17 @@ extension CaptureReader {
     return (0..<exponent).reduce(UInt64(1)) { value, _ in value * 10 }
   }
 
-  private mutating func readEnhancedPacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section,
+  /// An Enhanced Packet Block, or the Packet Block that it replaced, which differs in that its
+  /// interface has 16 bits, before 16 of drops.
+  private mutating func readPacket(
+    _ block: UnsafeRawBufferPointer, isEnhanced: Bool, _ section: inout Section,
     _ body: (CaptureItem) -> Bool
   ) throws(CaptureError) -> Bool {
     guard block.count >= 32 else { throw failure("a packet's block is too short") }
     let order = section.order
     return try deliver(
-      block, interface: Int(order.u32(block, 8)), headerLength: 28,
-      captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
-      ticks: UInt64(order.u32(block, 12)) << 32 | UInt64(order.u32(block, 16)), &section, body)
-  }
-
-  private mutating func readObsoletePacket(
-    _ block: UnsafeRawBufferPointer, _ section: inout Section,
-    _ body: (CaptureItem) -> Bool
-  ) throws(CaptureError) -> Bool {
-    guard block.count >= 32 else { throw failure("a packet's block is too short") }
-    let order = section.order
-    return try deliver(
-      block, interface: Int(order.u16(block, 8)), headerLength: 28,
-      captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
+      block, interface: isEnhanced ? Int(order.u32(block, 8)) : Int(order.u16(block, 8)),
+      headerLength: 28, captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
       ticks: UInt64(order.u32(block, 12)) << 32 | UInt64(order.u32(block, 16)), &section, body)
   }
 

@@ -11,14 +11,14 @@ struct ConnectionsCommand: ParsableCommand {
     commandName: "connections",
     abstract: "Every TCP connection of a capture: its state and history, who closed it and how.",
     discussion: """
-      Reads pcap and pcapng. `conn_state`, `history`, byte and packet counts are Zeek's; wrong \
+      Reads pcap and pcapng, also compressed with gzip. `conn_state`, `history`, byte and packet counts are Zeek's; wrong \
       checksums are accepted, since offload makes them. Exits with 2 when the file cannot be read to \
       its end, after printing what stood before.
       """)
 
   enum Format: String, ExpressibleByArgument, CaseIterable { case text, ndjson }
 
-  @Argument(help: "A pcap or pcapng file, or - for standard input.")
+  @Argument(help: "A pcap or pcapng file, compressed or not, or - for standard input.")
   var file: String
 
   @Option(

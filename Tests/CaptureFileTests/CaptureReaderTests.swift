@@ -152,10 +152,10 @@ struct Numbers {
   @Test func `what is no capture says what it may be`() throws {
     #expect(try read([]).error?.reason == "the file is empty")
     #expect(try read(Array("hello, world".utf8)).error?.reason == "this is neither pcap nor pcapng")
-    let gzip = try read([0x1f, 0x8b, 8, 0, 0, 0]).error
+    let zstd = try read([0x28, 0xb5, 0x2f, 0xfd, 0, 0]).error
     #expect(
-      gzip?.reason
-        == "the file is compressed with gzip: pipe it through `gzip -dc` and read `-`")
+      zstd?.reason
+        == "the file is compressed with zstd: pipe it through `zstd -dc` and read `-`")
     #expect(throws: CaptureError(path: "/nonexistent", reason: "No such file or directory")) {
       _ = try CaptureReader(path: "/nonexistent")
     }

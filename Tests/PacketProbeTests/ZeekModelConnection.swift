@@ -1,24 +1,24 @@
 /// One connection of `ZeekModel`: a packet, its letters, the states, the data, the line.
 final class ModelConnection {
-  private var o: ModelEnd
-  private var r: ModelEnd
-  private var history = ""
+  var o: ModelEnd
+  var r: ModelEnd
+  var history = ""
   /// Letters written once, by their case.
-  private var written: Set<Character> = []
-  private let start: Int64
-  private var last: Int64
-  private var isActive = true
-  private var isPartial = false
-  private var isDeferred = false
-  private var isFinishing = false
-  private var attempt = Int64.max
-  private var expires: [Int64]
-  private var delete = Int64.max
-  private var isLong = false
-  private var isInteractive = false
+  var written: Set<Character> = []
+  let start: Int64
+  var last: Int64
+  var isActive = true
+  var isPartial = false
+  var isDeferred = false
+  var isFinishing = false
+  var attempt = Int64.max
+  var expires: [Int64]
+  var delete = Int64.max
+  var isLong = false
+  var isInteractive = false
 
-  private static let second: Int64 = 1_000_000_000
-  private static let servers: Set<UInt16> = [22, 80, 443, 8080]
+  static let second: Int64 = 1_000_000_000
+  static let servers: Set<UInt16> = [22, 80, 443, 8080]
 
   init(_ packet: ZeekModel.Packet, _ now: Int64) {
     start = packet.time
@@ -56,7 +56,7 @@ final class ModelConnection {
     return delete <= now || last + Int64(patience) * Self.second <= now
   }
 
-  private var isOver: Bool {
+  var isOver: Bool {
     let ends = [o, r]
     if ends.contains(where: \.didClose),
       ends.allSatisfy(\.didClose)
@@ -117,7 +117,7 @@ final class ModelConnection {
     sender.packets += 1
   }
 
-  private func initialize(_ end: ModelEnd, _ packet: ZeekModel.Packet, _ upper: UInt32) {
+  func initialize(_ end: ModelEnd, _ packet: ZeekModel.Packet, _ upper: UInt32) {
     switch end.state {
     case .inactive:
       if packet.syn {
@@ -136,7 +136,7 @@ final class ModelConnection {
     }
   }
 
-  private func acknowledge(_ peer: ModelEnd, _ packet: ZeekModel.Packet) -> UInt64 {
+  func acknowledge(_ peer: ModelEnd, _ packet: ZeekModel.Packet) -> UInt64 {
     if peer.state == .inactive {
       peer.set(packet.acknowledgement &- 1, last: packet.acknowledgement &- 1)
       return 1
@@ -151,7 +151,7 @@ final class ModelConnection {
     return relative
   }
 
-  private func advance(_ sender: ModelEnd, _ packet: ZeekModel.Packet, _ end: UInt32) {
+  func advance(_ sender: ModelEnd, _ packet: ZeekModel.Packet, _ end: UInt32) {
     let delta = Int32(bitPattern: end &- sender.last)
     if packet.syn || packet.rst, delta > 1 << 20 || delta < -(1 << 20) { return }
     if packet.fin, sender.last == UInt32(truncatingIfNeeded: sender.start) &+ 1 {
@@ -167,31 +167,31 @@ final class ModelConnection {
 
   // MARK: History
 
-  private func add(_ letter: Character, _ end: ModelEnd) {
+  func add(_ letter: Character, _ end: ModelEnd) {
     history += end === o ? String(letter) : letter.lowercased()
   }
 
   /// - Returns: whether it had been written before.
-  private func check(_ bit: Character, _ letter: Character, _ end: ModelEnd) -> Bool {
+  func check(_ bit: Character, _ letter: Character, _ end: ModelEnd) -> Bool {
     let key = end === o ? bit : Character(bit.lowercased())
     if !written.insert(key).inserted { return true }
     add(letter, end)
     return false
   }
 
-  private func again(_ bit: Character, _ letter: Character, _ end: ModelEnd, _ position: UInt64) {
+  func again(_ bit: Character, _ letter: Character, _ end: ModelEnd, _ position: UInt64) {
     if check(bit, letter, end), position != end.lastMark[bit, default: 0] { add(letter, end) }
     end.lastMark[bit] = position
   }
 
-  private func count(_ letter: Character, _ end: ModelEnd) {
+  func count(_ letter: Character, _ end: ModelEnd) {
     end.counts[letter, default: 0] += 1
     var power = 1
     while power < end.counts[letter, default: 0] { power *= 10 }
     if power == end.counts[letter] { add(letter, end) }
   }
 
-  private func write(_ packet: ZeekModel.Packet, _ sender: ModelEnd, _ sequence: UInt64) {
+  func write(_ packet: ZeekModel.Packet, _ sender: ModelEnd, _ sequence: UInt64) {
     let flags = [packet.syn, packet.fin, packet.rst].filter { $0 }.count
     if flags > 1 {
       let letter: Character = packet.fin && packet.rst ? "I" : "Q"
@@ -211,7 +211,7 @@ final class ModelConnection {
 
   // MARK: States
 
-  private func enter(_ end: ModelEnd, _ state: ModelState) {
+  func enter(_ end: ModelEnd, _ state: ModelState) {
     guard state != end.state else { return }
     let peer = end === o ? r : o
     if !state.isHandshake, end.state.isHandshake, peer.state.isHandshake { isLong = true }
@@ -219,7 +219,7 @@ final class ModelConnection {
     end.state = state
   }
 
-  private func change(
+  func change(
     _ sender: ModelEnd, _ peer: ModelEnd, _ packet: ZeekModel.Packet
   ) -> (did: Bool, finishes: Bool) {
     switch sender.state {
@@ -252,7 +252,7 @@ final class ModelConnection {
     }
   }
 
-  private func first(
+  func first(
     _ sender: ModelEnd, _ peer: ModelEnd, _ packet: ZeekModel.Packet
   ) -> (did: Bool, finishes: Bool) {
     let isOriginator = sender === o
@@ -300,110 +300,9 @@ final class ModelConnection {
     return closes
   }
 
-  // MARK: Data
-
-  private func sent(_ end: ModelEnd, _ sequence: UInt64, _ length: UInt64) {
-    let peer = end === o ? r : o
-    if end.skips { return }
-    let acked = end.ackedFull &- UInt64(bitPattern: end.start)
-    var lower = sequence
-    let upper = sequence &+ length
-    if lower < acked {
-      if upper <= acked { return }
-      lower = acked
-    }
-    if upper > end.trimmed {
-      end.insert(max(lower, end.trimmed)..<upper)
-      if end.deliver(), end.isUnacknowledged, size(end) > 16384 {
-        trim(end, peer, end.delivered)
-      }
-    }
-    let above = (end.blocks.last?.upperBound ?? end.delivered) &- end.delivered
-    let held = end.blocks.reduce(0) { $0 + $1.count }
-    if end.isUnacknowledged && above > 16384 || held > 10 << 20 {
-      end.blocks = []
-      end.skips = true
-    }
-  }
-
-  private func received(_ end: ModelEnd, _ peer: ModelEnd, _ upTo: UInt64) {
-    var upTo = upTo
-    if end.finCount > 0, upTo >= end.finSequence { upTo = end.finSequence &- 1 }
-    if upTo <= end.trimmed { return }
-    trim(end, peer, upTo)
-    checkEnd(end, peer)
-  }
-
-  private func trim(_ end: ModelEnd, _ peer: ModelEnd, _ upTo: UInt64) {
-    if upTo > end.delivered { undelivered(end, peer, upTo) }
-    end.blocks.removeAll { $0.upperBound <= upTo }
-    _ = end.deliver()
-    end.trimmed = max(end.trimmed, upTo)
-  }
-
-  private func undelivered(_ end: ModelEnd, _ peer: ModelEnd, _ upTo: UInt64) {
-    if upTo <= 2, isPartial { return }
-    if !end.skips {
-      let counts = end.isClean && peer.isClean
-      while let block = end.blocks.first(where: { $0.lowerBound >= end.delivered }),
-        block.lowerBound < upTo
-      {
-        if counts { count("G", end) }
-        end.delivered = block.lowerBound
-        _ = end.deliver()
-      }
-      if upTo > end.delivered, counts { count("G", end) }
-    }
-    end.delivered = max(end.delivered, upTo)
-  }
-
-  // MARK: The end
-
-  private func isPending(_ end: ModelEnd) -> Bool {
-    let peer = end === o ? r : o
-    if end.skips { return false }
-    let delivered = UInt64(bitPattern: end.start) &+ end.delivered
-    if end.lastFull < delivered { return false }
-    if delivered != end.lastFull, delivered != end.lastFull &- 1 { return true }
-    return end.state != .reset && !peer.blocks.isEmpty
-  }
-
-  private func checkEnd(_ end: ModelEnd, _ peer: ModelEnd) {
-    guard !end.didEnd, end.finCount > 0 || end.state == .closed || end.state == .reset,
-      !isPending(end)
-    else { return }
-    end.didEnd = true
-    if isDeferred {
-      close(end, peer, isFinishing)
-      isDeferred = false
-    }
-  }
-
-  private func close(_ end: ModelEnd, _ peer: ModelEnd, _ finishes: Bool) {
-    if isPending(end) {
-      isDeferred = true
-      isFinishing = isFinishing || finishes
-      return
-    }
-    isDeferred = false
-    if end.didClose { return }
-    end.didClose = true
-    if end.state == .reset || peer.didClose || peer.state == .inactive {
-      if end.previous != .inactive || peer.state != .inactive, finishes || isFinishing {
-        isFinishing = false
-        isActive = false
-      }
-      attempt = .max
-      expires = []
-      delete = last + 5 * Self.second
-    } else if end.previous != .inactive {
-      expires.append(last + 6 * Self.second)
-    }
-  }
-
   // MARK: The line
 
-  private func size(_ end: ModelEnd) -> UInt64 {
+  func size(_ end: ModelEnd) -> UInt64 {
     let peer = end === o ? r : o
     if end.previous == .synSent, end.state == .reset, peer.state == .inactive,
       !end.isUnacknowledged
@@ -416,7 +315,7 @@ final class ModelConnection {
     return size
   }
 
-  private var state: String {
+  var state: String {
     let isQuiet = (
       o: o.state == .inactive || o.state == .partial,
       r: r.state == .inactive || r.state == .partial
