@@ -12,8 +12,10 @@ times = []
 for _ in range(RUNS):
     began = time.perf_counter()
     pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=actions)
-    os.waitpid(pid, 0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     times.append((time.perf_counter() - began) * 1000)
+    if status != 0:
+        sys.exit(f"{sys.argv[1]} ended with {status}")
 times.sort()
 print(f"{os.path.basename(sys.argv[1])} {' '.join(sys.argv[2:])}: median "
       f"{statistics.median(times):.1f} ms, least {times[0]:.1f}, 95 % under "
