@@ -53,6 +53,7 @@ let package = Package(
     probe("SocketProbe"),
     probe("ProcessProbe"),
     probe("PortProbe"),
+    probe("BackendProbe"),
     // Rotated logs are compressed.
     .systemLibrary(
       name: "CZlib", path: "Probes/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -76,7 +77,7 @@ let package = Package(
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
-        "NginxProbe", "LabWorld", "Sweep",
+        "NginxProbe", "BackendProbe", "LabWorld", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/upclose", swiftSettings: strict),
@@ -103,14 +104,20 @@ let package = Package(
       ],
       path: "Tests/Benchmarks/kernel", exclude: ["run"], swiftSettings: strict),
 
+    // What the probes' tests share: processes and cgroups of their own, what a probe yielded.
+    .target(
+      name: "ProbeTesting", dependencies: ["Evidence"], path: "Tests/ProbeTesting",
+      swiftSettings: strict),
+
     test("Evidence"),
     test("LinuxHost", ["Evidence"]),
     test("CaptureFile"),
     test("PacketProbe", ["CaptureFile", "CLinux", "Evidence", "LinuxHost"]),
-    test("KernelProbe", ["Evidence"]),
-    test("TraceProbe", ["Evidence", "CLinux", "LinuxHost", "lab-backend"]),
-    test("SocketProbe", ["Evidence", "CLinux", "LinuxHost"]),
-    test("ProcessProbe", ["Evidence", "CLinux", "LinuxHost"]),
+    test("KernelProbe", ["ProbeTesting", "Evidence"]),
+    test("TraceProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost", "lab-backend"]),
+    test("SocketProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost"]),
+    test("ProcessProbe", ["ProbeTesting", "Evidence", "CLinux", "LinuxHost"]),
+    test("BackendProbe", ["ProbeTesting", "CLinux", "Evidence", "LinuxHost"]),
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),

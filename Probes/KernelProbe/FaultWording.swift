@@ -1,4 +1,5 @@
 import Evidence
+import LinuxHost
 
 /// How kernels report a process that dies of a fault.
 ///

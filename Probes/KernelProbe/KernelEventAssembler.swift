@@ -1,4 +1,5 @@
 import Evidence
+import LinuxHost
 
 /// When and where a line stood in the log.
 struct KernelStamp: Equatable {

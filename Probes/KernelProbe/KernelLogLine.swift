@@ -1,4 +1,5 @@
 import Evidence
+import LinuxHost
 
 /// One line of a kernel log that was saved as text.
 struct KernelLogLine: Equatable {

@@ -1,3 +1,5 @@
+import LinuxHost
+
 /// One record of `/dev/kmsg`, as Documentation/ABI/testing/dev-kmsg describes it.
 struct KmsgRecord: Equatable {
   /// syslog level, 0 (emergency) to 7 (debug).
@@ -62,20 +64,6 @@ extension KmsgRecord {
     }
     return result
   }
-}
-
-/// A decimal number without a sign, or nil.
-func decimal(_ digits: some Collection<UInt8>) -> UInt64? {
-  guard !digits.isEmpty else { return nil }
-  var value: UInt64 = 0
-  for byte in digits {
-    guard (48...57).contains(byte) else { return nil }
-    let (product, overflow) = value.multipliedReportingOverflow(by: 10)
-    let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 48))
-    guard !overflow, !carry else { return nil }
-    value = sum
-  }
-  return value
 }
 
 private func hexDigit(_ byte: UInt8) -> UInt8? {

@@ -1,3 +1,5 @@
+import LinuxHost
+
 /// Lines by which a kernel says that the host's network is in trouble.
 ///
 /// Sources, Linux 4.4 to 6.18: net/netfilter/nf_conntrack_core.c, net/ipv4/tcp_input.c

@@ -1,4 +1,5 @@
 import Evidence
+import LinuxHost
 
 /// What the lines before the victim's say of an out-of-memory kill.
 ///

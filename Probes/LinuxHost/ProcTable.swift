@@ -14,10 +14,12 @@ public struct ProcTable: Sendable {
   /// Who a process is; nil when it is gone.
   public func identity(_ pid: Int32) -> ProcessIdentity? {
     guard let stat = stat(pid) else { return nil }
+    let group = controlGroup(pid)
     return ProcessIdentity(
       pid: pid, command: stat.command, parent: stat.parent, startTicks: stat.startTicks,
       executable: readLink("\(root)/\(pid)/exe").map { String(escapingControlsIn: $0.utf8) },
-      cgroup: cgroup(pid), descriptorLimit: descriptorLimit(pid))
+      cgroup: group?.path, descriptorLimit: descriptorLimit(pid), unit: group?.unit,
+      container: group?.container)
   }
 
   /// What `/proc/PID/stat` says (proc(5)).
@@ -135,25 +137,9 @@ public struct ProcTable: Sendable {
     return UInt64(directoryEntries(path).count)
   }
 
-  /// The memory controller's path, or else the unified hierarchy's (cgroups(7)).
-  private func cgroup(_ pid: Int32) -> String? {
-    guard let bytes = try? readFile("\(root)/\(pid)/cgroup", limit: 1 << 16) else { return nil }
-    return Self.cgroup(bytes)
-  }
-
-  public static func cgroup(_ bytes: [UInt8]) -> String? {
-    var unified: String?
-    for line in bytes.split(separator: 10) {
-      let parts = line.split(
-        separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
-      guard parts.count == 3 else { continue }
-      let controllers = parts[1].split(separator: UInt8(ascii: ","))
-      if controllers.contains(where: { $0.elementsEqual("memory".utf8) }) {
-        return String(escapingControlsIn: parts[2])
-      }
-      if parts[1].isEmpty { unified = String(escapingControlsIn: parts[2]) }
-    }
-    return unified
+  /// The control groups that it is in; nil when it is gone.
+  public func controlGroup(_ pid: Int32) -> ControlGroup? {
+    (try? readFile("\(root)/\(pid)/cgroup", limit: 1 << 16)).map { ControlGroup($0) }
   }
 
   /// The soft limit of open descriptors; nil when it is gone or has none.

@@ -11,12 +11,14 @@ public import Evidence
 ///   - options: `.offline` for Zeek's answers; set `upstreams` to name the responders.
 ///   - reuse: gets, once a second of the packets' time and at the end, how long connections had been
 ///     idle when they were reused since the last time, and when that was; nil when nobody asks.
+///   - answers: gets how long answers took to begin, likewise.
 ///   - report: gets each connection as it ends, in the order of its end, and then those still open in
 ///     the order of their first packet.
 /// - Returns: the books, and why the file could not be read to its end.
 public func analyzeCapture(
   path: String, options: TrackerOptions = .offline,
-  reuse: ((Timestamp, ReuseGaps) -> Void)? = nil, report: @escaping (Connection) -> Void
+  reuse: ((Timestamp, ReuseGaps) -> Void)? = nil,
+  answers: ((Timestamp, ResponseTimes) -> Void)? = nil, report: @escaping (Connection) -> Void
 ) -> CaptureAnalysis {
   var options = options
   options.countsReuse = reuse != nil
@@ -25,6 +27,9 @@ public func analyzeCapture(
   var nextReuse = Int64.min
   func tellReuse() {
     for gaps in tracker.reuse.take() { reuse?(Timestamp(nanoseconds: tracker.now), gaps) }
+    for times in tracker.reuse.takeAnswers() {
+      answers?(Timestamp(nanoseconds: tracker.now), times)
+    }
     nextReuse = tracker.now &+ 1_000_000_000
   }
   do throws(CaptureError) {

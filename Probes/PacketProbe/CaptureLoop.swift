@@ -207,6 +207,9 @@ final class CaptureLoop: @unchecked Sendable {
     for gaps in tracker.reuse.take() {
       sink(Observation(host: host, time: TimeEstimate(exactly: now), fact: .reuseGaps(gaps)))
     }
+    for times in tracker.reuse.takeAnswers() {
+      sink(Observation(host: host, time: TimeEstimate(exactly: now), fact: .responseTimes(times)))
+    }
     lastDrops = session.capture.drops
     let kernel = earlierDrops.kernel + lastDrops.kernel
     let interface = earlierDrops.interface + lastDrops.interface

@@ -184,6 +184,9 @@ extension Tracker {
     if marks.contains(.open) {
       record.pointee.exchange.marks.remove(.open)
       record.pointee.exchange.responseBytes = UInt64(fresh)
+      if options.countsReuse, marks.isDisjoint(with: [.uncountable, .http2]) {
+        countAnswer(record, segment)
+      }
       if marks.contains(.http1) { beginResponse(record, segment) }
     } else {
       record.pointee.exchange.responseBytes &+= UInt64(fresh)

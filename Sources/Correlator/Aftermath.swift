@@ -39,7 +39,9 @@ struct AftermathRules {
   var notRetriedBecause: String? {
     if line.message == .noLiveUpstreams { return "no peer was left to try" }
     if line.message.isInBody { return "the client had the response's header already" }
-    guard let request, retried == false, let word else { return nil }
+    guard let request, retried == false, let word = line.message.nextUpstreamWord else {
+      return nil
+    }
     let rules = group?.retry
     let words = rules?.nextUpstream ?? ["error", "timeout"]
     if words.contains("off") || !words.contains(word) {
@@ -62,19 +64,6 @@ struct AftermathRules {
     let peers = group.servers.filter { !$0.isDown }.reduce(0) { $0 + $1.peers.count }
     if peers == 1 { return "the group has but one peer" }
     return request.tries.count >= peers && peers > 0 ? "every peer had been tried" : nil
-  }
-
-  /// The word of proxy_next_upstream that this failure is.
-  private var word: String? {
-    switch line.message {
-    case .connectTimedOut, .tlsTimedOut, .sendTimedOut, .headerTimedOut: "timeout"
-    case .headerTooBig, .invalidResponse, .protocolError: "invalid_header"
-    case .connectFailed, .connectRefusedAtOnce, .tlsClosed, .tlsHandshakeFailed,
-      .tlsCertificateRejected, .tlsTransferFailed, .sendFailed, .recvFailed, .prematurelyClosed,
-      .prematureResponse:
-      "error"
-    default: nil
-    }
   }
 
   /// - Parameter failures: of this peer within its `fail_timeout`, this one included.

@@ -20,6 +20,10 @@ struct Case {
   var watchedKernel = false
   var watchedProcesses = false
   var watchedPackets = false
+  /// What the backend wrote to its own log around the close, the nearest first.
+  var backendLines: [BackendLog.Entry] = []
+  /// Whether a log of this upstream's backend was read at all: only then its silence says anything.
+  var watchedBackendLog = false
   /// The kernel's tracepoints were read.
   var watchedTrace = false
   /// The process that closed the backend's end, as the kernel saw it.
@@ -38,6 +42,30 @@ struct Case {
   var listenOverflows: UInt64 = 0
   /// How many descriptors the nginx worker held.
   var workerDescriptors: DescriptorUse?
+  /// What the backend does by itself, measured so far.
+  var requestLimit: CountEstimate?
+  var requestAge: Estimate?
+  var sizeThreshold: SizeThreshold?
+  /// Other connections that the backend closed within 50 ms.
+  var closedTogether = 0
+  /// Requests of this upstream that were ever seen to be answered.
+  var answered = 0
+  /// Errors of this upstream so far.
+  var upstreamErrors = 0
+  /// The backend's socket's last words on this connection.
+  var lastWords: SocketDeath?
+  /// What is known of the pool of each dead process.
+  var recycling: [Int32: Recycling] = [:]
+  /// The descriptors that the backend's process held.
+  var backendDescriptors: DescriptorUse?
+  /// What connection tracking did in those seconds.
+  var tracking = Tracking()
+  /// nginx reloaded within seconds.
+  var reload: TimeEstimate?
+  /// The access log's word on the request.
+  var answer: NginxRequest?
+  /// Failures of each peer that the latest error found, as nginx counts them.
+  var failures = 0
   /// Earlier incidents that disabled the group's peers.
   var disabling: [PeerFailure] = []
   /// Whether all peers of the group are accounted for by `disabling`.
@@ -120,6 +148,14 @@ struct Death {
     return "\(verb) \(signal.isFromParent ? "its own master, " : "")\(who)"
   }
 
+  /// It ended in the way in which masters end their workers, and workers themselves.
+  var isOrderly: Bool {
+    switch how {
+    case .code(0), .signal(1), .signal(2), .signal(3), .signal(15), .gone: true
+    default: false
+    }
+  }
+
   /// From the kernel's log, not only from how the process ended.
   var isKernelsWord: Bool {
     switch how {
@@ -129,11 +165,26 @@ struct Death {
   }
 }
 
+/// What connection tracking did around an error.
+struct Tracking {
+  /// Its counters were read.
+  var isWatched = false
+  /// Packets that it dropped, or took for no part of a connection, in those seconds.
+  var dropped: UInt64 = 0
+  var invalid: UInt64 = 0
+  /// How full its table is, 0 to 1; nil below half.
+  var level: Double?
+  /// The kernel's own words that the table is full.
+  var isFull: KernelEvent?
+}
+
 /// What the port prober saw around an error.
 struct PortChecks {
   /// The last check before the error and the first after it.
   var before: (time: Timestamp, outcome: PortCheck.Outcome)?
   var after: (time: Timestamp, outcome: PortCheck.Outcome)?
+  /// Whether the port was seen to speak TLS; nil: it was not asked.
+  var speaksTLS: Bool?
 
   var outcomes: [PortCheck.Outcome] { [before?.outcome, after?.outcome].compactMap { $0 } }
 }

@@ -9,6 +9,8 @@ struct CloseStore {
   /// In order of arrival, which is nearly that of time; those claimed are taken out now and then.
   private var arrivals: [UInt64] = []
   private var claimedCount = 0
+  /// No close is older than this; nil: there is none.
+  private(set) var oldest: Timestamp?
   /// Several seconds' worth of a saturated nginx that keeps no connection.
   private static let most = 1 << 15
 
@@ -32,6 +34,7 @@ struct CloseStore {
       }
     }
     connections[connection.id, default: Entry(connection: connection)].connection = connection
+    oldest = min(oldest ?? connection.lastPacket, connection.lastPacket)
   }
 
   mutating func claim(_ id: UInt64, for incident: Int) {
@@ -60,11 +63,12 @@ struct CloseStore {
   /// Forgets the closes that no error can claim any more.
   /// - Returns: those that explained nothing.
   mutating func forget(before time: Timestamp) -> [Connection] {
-    guard connections.values.contains(where: { $0.connection.lastPacket < time }) else { return [] }
+    guard let oldest, oldest < time else { return [] }
     let gone = connections.filter { $0.value.connection.lastPacket < time }
     for id in gone.keys { connections[id] = nil }
     arrivals.removeAll { connections[$0] == nil }
     claimedCount = min(claimedCount, arrivals.count)
+    self.oldest = connections.values.map(\.connection.lastPacket).min()
     return gone.values.filter { $0.incident == nil }.map(\.connection).sorted { $0.id < $1.id }
   }
 

@@ -11,13 +11,17 @@ extension Correlator {
     var message = line.text
     if let errno = line.errno { message += " (errno \(errno))" }
     if let action = line.action { message += " while \(action)" }
-    let close = match.close.map { connection in
+    let close = facts.close.map { connection in
       Incident.Close(
         flow: connection.flow, closer: connection.closer, manner: connection.manner,
         phase: connection.phase, time: connection.closedAt, connState: connection.connState,
         history: connection.history, requestDelivery: connection.requestDelivery,
         idleBeforeClose: connection.idleBeforeClose, exchanges: connection.exchanges,
-        owner: facts.owners.last, connection: connection.id)
+        owner: facts.owners.last,
+        requestAge: connection.requestAfterFIN
+          ? nil
+          : connection.requestSentAt.flatMap { sent in connection.closedAt.map { $0 - sent } },
+        connection: connection.id)
     }
     var incident = Incident(
       id: error.id, revision: revision, time: error.time, message: message, kind: line.message,
@@ -47,48 +51,94 @@ extension Correlator {
     return "no close on this upstream fits"
   }
 
-  private func facts(of error: OpenError, close: Connection?) -> Case {
+  private func facts(of error: OpenError, close found: Connection?) -> Case {
     let line = error.line
+    let words = found.flatMap { host.witness.lastWords(of: $0) }
+    let close = found.map { words.map($0.completed) ?? $0 }
     var c = Case(line: line, time: error.time, close: close)
+    c.lastWords = words
     c.groups = groups(of: line)
     c.version = instances.compactMap(\.version).first
     c.watchedKernel = host.watchedKernel
     c.watchedProcesses = host.watchedProcesses
     c.watchedPackets = watchedPackets
+    c.watchedTrace = host.witness.isWatching
     if let close {
       c.owners = host.owners(of: close)
       c.closer = host.witness.closer(of: close)
       c.reset = host.witness.reset(of: close)
     }
-    c.watchedTrace = host.witness.isWatching
     c.deaths = host.deaths(
       near: c.moment, owners: c.owners,
       start: close.flatMap { $0.sawStart ? $0.firstPacket : nil })
-    if let endpoint = line.upstream?.endpoint {
-      c.backends = host.backends(of: endpoint)
-      c.checks = tallies[endpoint]?.checks(around: error.time) ?? PortChecks()
-      c.idleTimeout = tallies[endpoint]?.idleTimeout
-      c.endedAround = host.endings(behind: endpoint, around: c.moment)
-      c.fullQueue = host.fullQueue(of: endpoint, near: error.time.best)
-      if line.errno == 111, let death = host.lastDeath(behind: endpoint, before: error.time.latest)
-      {
-        c.deaths = [death]
-      }
-    }
-    if case .unix(let path) = line.upstream {
+    switch line.upstream {
+    case .tcp(let endpoint): add(endpoint, of: error, to: &c)
+    case .unix(let path):
       c.backends = host.backends(ofPath: path)
-      if let queue = host.fullQueue(ofPath: path, near: error.time.best) {
-        c.unixQueue = queue
-      }
+      c.unixQueue = host.fullQueue(ofPath: path, near: error.time.best)
+    case .group, nil: break
     }
-    c.listenOverflows = host.network.moved(
-      "ListenOverflows", near: error.time, within: .seconds(2))
-    c.workerDescriptors = host.descriptors(of: line.worker)
     for index in c.deaths.indices {
       c.deaths[index].signal = host.witness.signal(before: c.deaths[index])
+      let death = c.deaths[index]
+      c.recycling[death.pid] = host.recycling(of: death)
     }
+    c.workerDescriptors = host.descriptors(of: line.worker)
+    c.backendDescriptors = (c.owners + c.backends).compactMap { host.descriptors(of: $0.pid) }
+      .first { $0.isHigh }
+    addHost(of: error, to: &c)
+    c.answer = access.answer(to: line, at: error.time)
     c.disabling = error.disabling
+    c.failures = error.failures
+    gatherBackendLines(&c)
     return c
+  }
+
+  /// What is known of the error's upstream.
+  private func add(_ endpoint: Endpoint, of error: OpenError, to c: inout Case) {
+    c.backends = host.backends(of: endpoint)
+    c.endedAround = host.endings(behind: endpoint, around: c.moment)
+    c.fullQueue = host.fullQueue(of: endpoint, near: error.time.best)
+    if error.line.errno == 111,
+      let death = host.lastDeath(behind: endpoint, before: error.time.latest)
+    {
+      c.deaths = [death]
+    }
+    guard let tally = tallies[endpoint] else { return }
+    c.checks = tally.checks(around: error.time)
+    c.idleTimeout = tally.idleTimeout
+    c.requestLimit = tally.habits.requestLimit
+    c.requestAge = tally.habits.age.estimate
+    c.sizeThreshold = tally.habits.sizeThreshold
+    c.answered = tally.answered
+    c.upstreamErrors = tally.statistics.errors
+    c.closedTogether = c.close.map { tally.closedTogether(with: $0) } ?? 0
+  }
+
+  /// What the kernel counted and said in those seconds, and nginx of itself.
+  private func addHost(of error: OpenError, to c: inout Case) {
+    let counts = host.network
+    func moved(_ name: String) -> UInt64 {
+      counts.moved(name, near: error.time, within: .seconds(2))
+    }
+    c.listenOverflows = moved("ListenOverflows")
+    c.tracking = Tracking(
+      isWatched: counts.isWatched,
+      dropped: moved("conntrack drop") + moved("conntrack insert_failed")
+        + moved("conntrack early_drop"),
+      invalid: moved("conntrack invalid"), level: counts.trackingLevel,
+      isFull: host.troubles("conntrack table full", near: error.time, within: .seconds(10)))
+    c.reload = reloads.last { $0.distance(to: error.time) < .seconds(3) }
+  }
+
+  private func gatherBackendLines(_ c: inout Case) {
+    c.watchedBackendLog = host.backendLog.isWatching
+    let processes = c.owners + c.backends
+    c.backendLines = host.backendLog.lines(
+      near: c.moment,
+      of: BackendLog.Subject(
+        upstream: c.line.upstream, client: c.close?.flow.originator,
+        pids: Set(processes.map(\.pid)), units: Set(processes.compactMap(\.unit))))
   }
 
   /// The groups that the line may be about: those of the nginx whose worker wrote it, where that is

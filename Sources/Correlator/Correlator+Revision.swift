@@ -3,8 +3,7 @@ import Evidence
 /// A verdict stands, and may be given again when something comes later that bears on it.
 extension Correlator {
   /// Looks again at the incidents that something new may bear on.
-  mutating func revise(at watermark: Timestamp) -> [Incident] {
-    defer { standing.expire(before: watermark - Self.settling - Self.revising) }
+  mutating func revise() -> [Incident] {
     var given: [Incident] = []
     for id in standing.takeDoubtful() {
       guard let (error, old) = standing[id] else { continue }

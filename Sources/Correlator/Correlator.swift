@@ -4,8 +4,10 @@ public import Evidence
 /// no host, so that a live session and its replay say the same.
 ///
 /// Feed it with `observe(_:)` in about the order of time, tell it with `advance(to:)` up to when all
-/// observations are in, and it gives the incidents that stand by then. Its state is bounded: closes
-/// are forgotten after half a minute, incidents are kept up to a limit and counted beyond it.
+/// observations are in, and it gives the incidents that stand by then. The same observations with the
+/// same watermarks between them give the same incidents, however often it is told the same anew. Its
+/// state is bounded: closes are forgotten after half a minute, incidents are kept up to a limit and
+/// counted beyond it.
 public struct Correlator: Sendable {
   /// How long after an error other observations are waited for, before the first verdict.
   public static let settling = TimeSpan.milliseconds(600)
@@ -26,16 +28,18 @@ public struct Correlator: Sendable {
   var findings = FindingTally()
   var books = Books()
   var standing = StandingIncidents()
+  /// When nginx said that it reloads its configuration.
+  var reloads: [TimeEstimate] = []
+  var ceilings = Ceilings()
   var started: Timestamp?
   var ended: Timestamp?
   var watchedPackets = false
-  private var ownProbes: [Endpoint: Timestamp] = [:]
-  private var fresh: [UInt64: Connection] = [:]
-  private var pending: [OpenError] = []
+  var ownProbes: [Endpoint: Timestamp] = [:]
+  /// Ended, and not yet counted: more may be known of them.
+  var fresh: [UInt64: Connection] = [:]
+  var pending: [OpenError] = []
   private var nextID = 1
-  private var lastSettled = Timestamp(nanoseconds: .min)
-  private var lastCounted = Timestamp(nanoseconds: .min / 2)
-  private var lastSwept = Timestamp(nanoseconds: .min)
+  var schedule = Schedule()
 
   /// An error that waits for its verdict.
   struct OpenError {
@@ -62,6 +66,8 @@ public struct Correlator: Sendable {
     case .packets: break
     case .ordinaryCloses(let closes): withTally(closes.responder) { $0.count(closes) }
     case .reuseGaps(let gaps): withTally(gaps.responder) { $0.count(gaps) }
+    case .responseTimes(let times):
+      withTally(times.responder) { $0.latency.add(times, at: time.best) }
     case .nginxLine(let line): observe(line, at: time)
     case .nginxErrorCount(let crowd): count(crowd)
     case .nginxRequest(let request): observe(request, at: time)
@@ -71,7 +77,7 @@ public struct Correlator: Sendable {
       host.observe(event, at: time)
       standing.somebodyDied(at: time)
     case .socket(let sighting): host.observe(sighting, at: time)
-    case .process(let sighting): host.observe(sighting)
+    case .process(let sighting): host.observe(sighting, at: time)
     case .processExit(let exit):
       host.observe(exit, at: time)
       standing.somebodyDied(at: time)
@@ -85,14 +91,24 @@ public struct Correlator: Sendable {
     case .signal(let signal): host.witness.observe(signal, at: time)
     case .socketDeath(let death): host.witness.observe(death, at: time)
     case .unixSocket(let sighting): host.observe(sighting, at: time)
-    case .descriptors(let use): host.observe(use)
+    case .descriptors(let use):
+      host.observe(use)
+      ceilings.observe(use, at: time.best)
+    case .backendLine(let line):
+      host.backendLog.observe(line, at: time)
+      // The master tells of a worker's end a moment after it.
+      if line.kind != .context { standing.somebodyDied(at: time) }
     case .port(let check):
-      if let source = check.source { ownProbes[source] = time.best }
+      if let source = check.source {
+        ownProbes[source] = time.best
+        schedule.expectSweep(ofCloseAt: time.best + .seconds(90))
+      }
       withTally(check.target) { $0.count(check, at: time.best) }
     case .counters(let totals):
       counters[totals.source] = totals
       if totals.source == "packets" { watchedPackets = true }
       host.noteWatched(source: totals.source)
+      ceilings.observe(totals, at: time.best)
       if totals.source == "network" { host.network.observe(totals, at: time.best) }
     case .blindSpot(let spot):
       if !blindSpots.contains(where: { $0.id == spot.id && $0.what == spot.what }),
@@ -113,12 +129,18 @@ public struct Correlator: Sendable {
     watchedPackets = true
     if isOwnProbe(connection) { return }
     fresh[connection.id] = connection
+    schedule.expectCount(of: connection)
+    if connection.closer == .responder {
+      withTally(connection.flow.responder) { $0.note(connection) }
+    }
     guard CloseStore.isAbnormal(connection) else { return }
     closes[connection.flow.responder, default: CloseStore()].put(connection)
+    schedule.expectSweep(ofCloseAt: connection.lastPacket)
     standing.learned(of: connection)
   }
 
   private mutating func observe(_ line: NginxLine, at time: TimeEstimate) {
+    if line.message == .reload { noteReload(line, at: time) }
     guard line.message.isUpstreamFailure else { return }
     books.errors += 1
     var error = OpenError(id: nextID, line: line, time: time)
@@ -131,6 +153,12 @@ public struct Correlator: Sendable {
     }
     countFailure(&error)
     pending.append(error)
+    schedule.expectVerdict(of: error)
+  }
+
+  private mutating func noteReload(_ line: NginxLine, at time: TimeEstimate) {
+    reloads.append(time)
+    if reloads.count > 1000 { reloads.removeFirst(500) }
   }
 
   private mutating func observe(_ instance: NginxInstance) {
@@ -155,91 +183,11 @@ public struct Correlator: Sendable {
     return groups
   }
 
-  // MARK: Out
-
-  /// Says that all observations up to this time are in.
-  /// - Returns: incidents that stand now for the first time, or whose verdict has changed.
-  public mutating func advance(to watermark: Timestamp) -> [Incident] {
-    settleConnections(before: watermark - .seconds(2))
-    var given = revise(at: watermark)
-    // In a flood of errors the matching is done for a quarter of a second's worth at once.
-    if pending.count < 500 || watermark - lastSettled >= .milliseconds(250) {
-      let due = pending.filter { $0.time.latest + Self.settling <= watermark }
-      if !due.isEmpty {
-        given += settle(Set(due.map(\.id)))
-        lastSettled = watermark
-      }
-    }
-    if watermark - lastSwept >= .seconds(1) || lastSwept.nanoseconds == .min {
-      lastSwept = watermark
-      sweep(before: watermark - .seconds(30))
-    }
-    return given
-  }
-
-  /// Says that nothing more comes.
-  public mutating func finish() -> [Incident] {
-    lastSettled = Timestamp(nanoseconds: .min / 2)
-    lastCounted = lastSettled
-    lastSwept = lastSettled
-    return advance(to: Timestamp(nanoseconds: .max / 2))
-  }
-
-  private mutating func settle(_ due: Set<Int>) -> [Incident] {
-    let matches = matching().solve(pending)
-    var given: [Incident] = []
-    for error in pending where due.contains(error.id) {
-      let match = matches[error.id] ?? .none
-      if let close = match.close {
-        closes[close.flow.responder]?.claim(close.id, for: error.id)
-      }
-      let (incident, facts) = incident(for: error, match: match, revision: 1)
-      findings.add(incident, facts)
-      count(incident, by: 1)
-      standing.add(error, incident)
-      given.append(incident)
-    }
-    pending.removeAll { due.contains($0.id) }
-    return given
-  }
-
-  func matching() -> Matching {
-    Matching(
-      closes: closes, workers: host.workers, isForeign: isOwnProbe,
-      attempt: access.isEmpty
-        ? { _ in nil } : { access.answer(to: $0.line, at: $0.time)?.attempt(of: $0.line) })
-  }
-
   /// Whether a connection is the port prober's. Ports are reused, so its time must fit too; it may be
   /// seen before the prober says that it made it.
-  private func isOwnProbe(_ connection: Connection) -> Bool {
+  func isOwnProbe(_ connection: Connection) -> Bool {
     guard let probed = ownProbes[connection.flow.originator] else { return false }
     return (connection.firstPacket - probed).magnitude < .seconds(2)
-  }
-
-  /// Forgets what no error can need any more.
-  private mutating func sweep(before horizon: Timestamp) {
-    // An error that still waits may need closes as old as its own time allows.
-    let earliest = pending.map(\.time.earliest).min().map { $0 - .seconds(30) }
-    let limit = min(horizon, earliest ?? horizon)
-    for endpoint in Array(closes.keys) {
-      let lonely = closes[endpoint]?.forget(before: limit) ?? []
-      countUnexplained(lonely.filter { !isOwnProbe($0) }, at: endpoint)
-    }
-    ownProbes = ownProbes.filter { $0.value > horizon - .seconds(90) }
-  }
-
-  /// Counts connections once, when no more is expected of them.
-  private mutating func settleConnections(before time: Timestamp) {
-    // Thousands end each second on a busy nginx without keepalive: not for each round anew.
-    guard time.nanoseconds >= lastCounted.nanoseconds &+ 500_000_000 else { return }
-    lastCounted = time
-    let settled = fresh.values.filter { $0.lastPacket < time }.sorted { $0.id < $1.id }
-    for connection in settled {
-      fresh[connection.id] = nil
-      if isOwnProbe(connection) { continue }
-      withTally(connection.flow.responder) { $0.count(connection) }
-    }
   }
 
   mutating func withTally(_ endpoint: Endpoint, _ change: (inout UpstreamTally) -> Void) {

@@ -27,8 +27,6 @@ struct FindingTally {
     var first: Timestamp
     var last: Timestamp
     var example: Case
-    /// Idle time before each close, of the stale races; a sample.
-    var idle: [TimeSpan] = []
   }
 
   mutating func add(_ incident: Incident, _ example: Case) {
@@ -39,11 +37,6 @@ struct FindingTally {
     group.first = min(group.first, time)
     group.last = max(group.last, time)
     group.example = example
-    if key.cause == .staleKeepalive, let idle = incident.close?.idleBeforeClose,
-      group.idle.count < 10_000
-    {
-      group.idle.append(idle)
-    }
     groups[key] = group
   }
 
@@ -62,40 +55,22 @@ struct FindingTally {
     return result
   }
 
-  /// - Parameter idleTimeout: each upstream's own limit as it stands at the end.
-  func findings(idleTimeout: (String) -> Estimate?) -> [Finding] {
-    var errors: [String: Int] = [:]
-    for (key, group) in groups { errors[key.upstream, default: 0] += group.count }
-    return groups.sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }.map { key, group in
-      var example = group.example
-      let timeout = idleTimeout(key.upstream)
-      example.idleTimeout = timeout ?? example.idleTimeout
-      let rule = causeRules.first { $0.id == key.cause }
-      return Finding(
-        cause: key.cause, upstream: key.upstream, errors: group.count,
-        ofErrors: errors[key.upstream] ?? group.count, first: group.first, last: group.last,
-        text: sentence(key.cause, example) + prevented(group, timeout), fix: rule?.fix(example),
-        idleTimeout: key.cause == .staleKeepalive ? timeout : nil)
+  /// In order of their number, the most first.
+  func groupsInOrder() -> [Tallied] {
+    groups.sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }.map { key, group in
+      Tallied(
+        upstream: key.upstream, cause: key.cause, kind: key.kind, count: group.count,
+        first: group.first, last: group.last, example: group.example)
     }
   }
 
-  /// What the advised value would have done, had it been set: nginx lets go of a connection before
-  /// the backend does, so a close after a longer idle time finds no request in flight.
-  private func prevented(_ group: Group, _ timeout: Estimate?) -> String {
-    guard let timeout, !group.idle.isEmpty else { return "" }
-    let value = StaleKeepalive.shorter(than: timeout.value)
-    let count = group.idle.count { $0 > value }
-    return "; the value below would have prevented \(count) of \(group.idle.count)"
-  }
-
-  private func sentence(_ cause: CauseID, _ example: Case) -> String {
-    if cause == .staleKeepalive, let timeout = example.idleTimeout {
-      let kept = example.group?.keepaliveTimeout.map { "; nginx keeps them \($0)" } ?? ""
-      return "closes idle connections after \(timeout.value) (n=\(timeout.count), "
-        + "spread \(timeout.spread))\(kept)"
-    }
-    let items = causeRules.first { $0.id == cause }?.weigh(example) ?? []
-    let strongest = items.filter { $0.decibans > 4 }.sorted { $0.decibans > $1.decibans }.prefix(2)
-    return strongest.isEmpty ? example.line.text : strongest.map(\.text).joined(separator: "; ")
+  struct Tallied {
+    var upstream: String
+    var cause: CauseID
+    var kind: NginxMessage?
+    var count: Int
+    var first: Timestamp
+    var last: Timestamp
+    var example: Case
   }
 }

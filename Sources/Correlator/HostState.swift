@@ -6,8 +6,14 @@ struct HostState {
   private(set) var watchedProcesses = false
   /// What the kernel's tracepoints told.
   var witness = KernelWitness()
+  /// What the backends wrote to their own logs.
+  var backendLog = BackendLog()
   /// What the kernel counted.
   var network = NetworkCounts()
+  /// Who came of whom.
+  var lineage = Lineage()
+  /// What the kernel's log said of the network: a full table, a flood, a link that went down.
+  private var troubles: [(time: TimeEstimate, event: KernelEvent, name: String)] = []
   /// The UNIX socket that an inode of the backend's serves, and who was behind each.
   private var pathOfInode: [UInt64: String] = [:]
   private var unixProcesses: [String: [Int32: ProcessIdentity]] = [:]
@@ -43,8 +49,16 @@ struct HostState {
       add(Death(pid: kill.pid, command: kill.command, time: time, how: .oom(kill)))
     case .fault(let fault):
       add(Death(pid: fault.pid, command: fault.command, time: time, how: .fault(fault)))
-    case .network, .other: break
+    case .network(let name):
+      troubles.append((time, event, name))
+      if troubles.count > 2000 { troubles.removeFirst(1000) }
+    case .other: break
     }
+  }
+
+  /// The kernel's own words about its network within some seconds of a moment.
+  func troubles(_ name: String, near moment: TimeEstimate, within span: TimeSpan) -> KernelEvent? {
+    troubles.last { $0.name == name && $0.time.distance(to: moment) <= span }?.event
   }
 
   mutating func observe(_ sighting: SocketSighting, at time: TimeEstimate) {
@@ -88,8 +102,9 @@ struct HostState {
     descriptorUses[use.process.pid] = use
   }
 
-  mutating func observe(_ sighting: ProcessSighting) {
+  mutating func observe(_ sighting: ProcessSighting, at time: TimeEstimate) {
     watchedProcesses = true
+    lineage.saw(sighting.process, at: time.best)
     for inode in sighting.inodes {
       if holders[inode] == nil { holderOrder.append(inode) }
       holders[inode, default: []].removeAll { $0.pid == sighting.process.pid }
@@ -136,6 +151,7 @@ struct HostState {
   mutating func noteWatched(source: String) {
     if source == "kernel" { watchedKernel = true }
     if source == "trace" { witness.noteWatched() }
+    if source == "backend logs" { backendLog.noteWatched() }
     if source == "processes" || source == "sockets" { watchedProcesses = true }
   }
 
@@ -211,6 +227,16 @@ struct HostState {
     }
   }
 
+  /// What is known of the pool of a process that died.
+  func recycling(of death: Death) -> Recycling {
+    let parent = lineage.parent(of: death.pid)
+    return Recycling(
+      earlier: lineage.earlierRecycles(before: death.time.best, of: death.pid),
+      successor: lineage.successor(of: death.pid, endedAt: death.time.best),
+      parentLives: parent.map { parent in !deaths.contains { $0.pid == parent } },
+      served: lineage.requestsServed(by: death.pid))
+  }
+
   /// How many processes behind an endpoint ended within half a second of a moment.
   func endings(behind endpoint: Endpoint, around moment: TimeEstimate) -> Int {
     let pids = Set(backends(of: endpoint).map(\.pid))
@@ -243,6 +269,9 @@ struct HostState {
 
   private mutating func add(_ death: Death) {
     deaths.append(death)
+    if !death.isKernelsWord {
+      lineage.ended(death.pid, at: death.time.best, isOrderly: death.isOrderly)
+    }
     if deaths.count > 10_000 { deaths.removeFirst(5000) }
   }
 

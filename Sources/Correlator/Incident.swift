@@ -30,6 +30,11 @@ public struct Incident: Hashable, Codable, Sendable {
   public var roots: [Int]
   /// What nginx did afterwards; nil when nothing is known of it.
   public var aftermath: Aftermath?
+  /// Later incidents that this one led to: "no live upstreams" while it disabled its peer. Filled in the
+  /// summary; the first hundred.
+  public var ledTo: [Int] = []
+  /// How many they are.
+  public var ledToCount = 0
 
   /// The TCP close behind the error.
   public struct Close: Hashable, Codable, Sendable {
@@ -45,6 +50,8 @@ public struct Incident: Hashable, Codable, Sendable {
     public var exchanges: Int?
     /// The backend's process that owned the connection, where it is on this host.
     public var owner: ProcessIdentity?
+    /// From the first byte of the failed request to the close; nil without one.
+    public var requestAge: TimeSpan?
     /// The packet probe's number of the connection.
     public var connection: UInt64
   }

@@ -7,6 +7,9 @@ struct NetworkCounts {
   private var steps: [(from: Timestamp, to: Timestamp, name: String, count: UInt64)] = []
   private var lastLook: Timestamp?
 
+  /// They were read.
+  var isWatched: Bool { lastLook != nil }
+
   private static let mostSteps = 4000
 
   mutating func observe(_ counters: Counters, at time: Timestamp) {

@@ -17,6 +17,12 @@ struct StandingIncidents {
   private var doubtful: Set<Int> = []
   private var deaths: [TimeEstimate] = []
 
+  /// An incident that is kept, however old.
+  func kept(_ id: Int) -> Incident? { positions[id].map { all[$0] } }
+
+  /// Something may be to be looked at again.
+  var isDoubtful: Bool { !doubtful.isEmpty || !deaths.isEmpty }
+
   subscript(id: Int) -> (error: Correlator.OpenError, incident: Incident)? { fresh[id] }
 
   mutating func add(_ error: Correlator.OpenError, _ incident: Incident) {

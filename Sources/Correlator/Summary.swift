@@ -13,6 +13,19 @@ public struct Finding: Hashable, Codable, Sendable {
   public var text: String
   public var fix: Fix?
   public var idleTimeout: Estimate?
+  /// Requests on one connection after which the backend closes it.
+  public var requestLimit: CountEstimate?
+  /// Age at which it ends a request.
+  public var requestAge: Estimate?
+  public var sizeThreshold: SizeThreshold?
+  /// Requests that recycled workers had answered when they ended: the fewest, the median, the most.
+  public var recycledAfter: [Int] = []
+  /// What the fix would have done.
+  public var whatIf: WhatIf?
+  /// "no live upstreams" that these failures led to.
+  public var ledTo = 0
+  /// What else was seen of it, a clause each.
+  public var notes: [String] = []
 }
 
 /// What was seen, matched and lost.
@@ -41,4 +54,8 @@ public struct Summary: Hashable, Codable, Sendable {
   public var upstreams: [UpstreamStatistics]
   public var books: Books
   public var blindSpots: [BlindSpot]
+  /// What differs between the backends of a group.
+  public var comparisons: [Comparison] = []
+  /// The settings that were asked for, on each upstream.
+  public var whatIf: [WhatIf] = []
 }

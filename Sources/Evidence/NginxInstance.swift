@@ -43,11 +43,14 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
   /// What nginx does when a try fails; nil when not known, or when the locations that lead here
   /// differ.
   public var retry: RetryRules?
+  /// Whether it keeps connections though nobody wrote `keepalive`: nginx's default since 1.29.7; nil
+  /// where that was not told.
+  public var keepaliveIsDefault: Bool?
 
   public init(
     name: String, isExplicit: Bool = true, servers: [UpstreamServer], keepalive: Int? = nil,
     keepaliveTimeout: TimeSpan? = nil, keepaliveRequests: Int? = nil, hasZone: Bool = false,
-    location: String? = nil, retry: RetryRules? = nil
+    location: String? = nil, retry: RetryRules? = nil, keepaliveIsDefault: Bool? = nil
   ) {
     self.name = name
     self.isExplicit = isExplicit
@@ -58,6 +61,7 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
     self.hasZone = hasZone
     self.location = location
     self.retry = retry
+    self.keepaliveIsDefault = keepaliveIsDefault
   }
 }
 

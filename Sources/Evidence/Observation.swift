@@ -21,6 +21,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case ordinaryCloses(OrdinaryCloses)
     /// How long connections had been idle when they were reused.
     case reuseGaps(ReuseGaps)
+    /// How long an upstream's answers took to begin.
+    case responseTimes(ResponseTimes)
     /// nginx wrote to its error log.
     case nginxLine(NginxLine)
     /// Errors in its log that were too many to tell each.
@@ -43,6 +45,8 @@ public struct Observation: Hashable, Codable, Sendable {
     case socketDeath(SocketDeath)
     case unixSocket(UnixSocketSighting)
     case descriptors(DescriptorUse)
+    /// A backend wrote to its own log.
+    case backendLine(BackendLine)
     case port(PortCheck)
     case counters(Counters)
     case blindSpot(BlindSpot)

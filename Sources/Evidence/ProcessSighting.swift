@@ -12,10 +12,15 @@ public struct ProcessIdentity: Hashable, Codable, Sendable {
   public var cgroup: String?
   /// Soft limit of open descriptors.
   public var descriptorLimit: UInt64?
+  /// The systemd unit that it belongs to, as `app.service`.
+  public var unit: String?
+  /// The id of its container (docker, containerd, CRI-O, podman), or the name of its machine (LXC).
+  public var container: String?
 
   public init(
     pid: Int32, command: String, parent: Int32? = nil, startTicks: UInt64? = nil,
-    executable: String? = nil, cgroup: String? = nil, descriptorLimit: UInt64? = nil
+    executable: String? = nil, cgroup: String? = nil, descriptorLimit: UInt64? = nil,
+    unit: String? = nil, container: String? = nil
   ) {
     self.pid = pid
     self.command = command
@@ -24,6 +29,8 @@ public struct ProcessIdentity: Hashable, Codable, Sendable {
     self.executable = executable
     self.cgroup = cgroup
     self.descriptorLimit = descriptorLimit
+    self.unit = unit
+    self.container = container
   }
 }
 

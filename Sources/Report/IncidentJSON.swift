@@ -38,6 +38,9 @@ public struct JSONReport: Sendable {
       ("ruled_out", .array(incident.ruledOut.map { .string($0) })),
       ("fix", incident.fix.map(fix) ?? .null),
       ("roots", .array(incident.roots.map { .integer(Int64($0)) })),
+      ("retry_safety", Self.retrySafety(incident.retrySafety)),
+      ("led_to", .array(incident.ledTo.map { .integer(Int64($0)) })),
+      ("led_to_count", .integer(Int64(incident.ledToCount))),
     ])
   }
 
@@ -48,6 +51,8 @@ public struct JSONReport: Sendable {
       ("incidents", .array(summary.incidents.map(incident))),
       ("findings", .array(summary.findings.map(finding))),
       ("upstreams", .array(summary.upstreams.map(upstream))),
+      ("comparisons", .array(summary.comparisons.map(Self.comparison))),
+      ("what_if", .array(summary.whatIf.map { Self.whatIf($0) })),
       ("books", books(summary.books)),
       (
         "blind_spots",
@@ -84,6 +89,7 @@ public struct JSONReport: Sendable {
       ("request_delivery", .string(close.requestDelivery.rawValue)),
       ("idle_before_close", close.idleBeforeClose.map { .number($0.seconds) } ?? .null),
       ("exchanges", .optional(close.exchanges)),
+      ("request_age", seconds(close.requestAge)),
       (
         "owner",
         close.owner.map { owner in
@@ -174,45 +180,41 @@ public struct JSONReport: Sendable {
     ])
   }
 
-  private func estimate(_ estimate: Estimate) -> JSONValue {
-    .object([
-      ("value", .number(estimate.value.seconds)), ("spread", .number(estimate.spread.seconds)),
-      ("count", .integer(Int64(estimate.count))),
-    ])
-  }
-
   private func finding(_ finding: Finding) -> JSONValue {
-    .object([
-      ("upstream", .string(finding.upstream)), ("cause", .string(finding.cause.rawValue)),
-      ("errors", .integer(Int64(finding.errors))), ("of_errors", .integer(Int64(finding.ofErrors))),
-      ("first", time(finding.first)), ("last", time(finding.last)),
-      ("text", .string(finding.text)), ("fix", finding.fix.map(fix) ?? .null),
-      ("idle_timeout", finding.idleTimeout.map(estimate) ?? .null),
-    ])
+    .object(
+      [
+        ("upstream", .string(finding.upstream)), ("cause", .string(finding.cause.rawValue)),
+        ("errors", .integer(Int64(finding.errors))),
+        ("of_errors", .integer(Int64(finding.ofErrors))),
+        ("first", time(finding.first)), ("last", time(finding.last)),
+        ("text", .string(finding.text)), ("fix", finding.fix.map(fix) ?? .null),
+        ("idle_timeout", Self.estimate(finding.idleTimeout)),
+      ] + Self.measured(finding))
   }
 
   private func upstream(_ upstream: UpstreamStatistics) -> JSONValue {
-    .object([
-      ("upstream", .string(upstream.upstream)), ("group", .optional(upstream.group)),
-      ("errors", .integer(Int64(upstream.errors))),
-      (
-        "causes",
-        .object(
-          upstream.causes.sorted { $0.key < $1.key }.map { ($0.key, .integer(Int64($0.value))) })
-      ),
-      ("connections_ended", .integer(Int64(upstream.connectionsEnded))),
-      ("refused", .integer(Int64(upstream.refused))),
-      ("idle_closes", .integer(Int64(upstream.idleCloses))),
-      ("abnormal_closes", .integer(Int64(upstream.abnormalCloses))),
-      ("unexplained_closes", .integer(Int64(upstream.unexplainedCloses))),
-      ("resets", .integer(Int64(upstream.resets))),
-      ("nginx_closes", .integer(Int64(upstream.nginxCloses))),
-      ("checks", .integer(Int64(upstream.checks))),
-      ("checks_open", .integer(Int64(upstream.checksOpen))),
-      ("idle_timeout", upstream.idleTimeout.map(estimate) ?? .null),
-      ("processes", .array(upstream.processes.map { .string($0) })),
-      ("traffic", upstream.traffic.map(traffic) ?? .null),
-    ])
+    .object(
+      [
+        ("upstream", .string(upstream.upstream)), ("group", .optional(upstream.group)),
+        ("errors", .integer(Int64(upstream.errors))),
+        (
+          "causes",
+          .object(
+            upstream.causes.sorted { $0.key < $1.key }.map { ($0.key, .integer(Int64($0.value))) })
+        ),
+        ("connections_ended", .integer(Int64(upstream.connectionsEnded))),
+        ("refused", .integer(Int64(upstream.refused))),
+        ("idle_closes", .integer(Int64(upstream.idleCloses))),
+        ("abnormal_closes", .integer(Int64(upstream.abnormalCloses))),
+        ("unexplained_closes", .integer(Int64(upstream.unexplainedCloses))),
+        ("resets", .integer(Int64(upstream.resets))),
+        ("nginx_closes", .integer(Int64(upstream.nginxCloses))),
+        ("checks", .integer(Int64(upstream.checks))),
+        ("checks_open", .integer(Int64(upstream.checksOpen))),
+        ("idle_timeout", Self.estimate(upstream.idleTimeout)),
+        ("processes", .array(upstream.processes.map { .string($0) })),
+        ("traffic", upstream.traffic.map(traffic) ?? .null),
+      ] + Self.measured(upstream))
   }
 
   private func books(_ books: Books) -> JSONValue {

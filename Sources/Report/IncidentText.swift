@@ -48,9 +48,12 @@ public struct IncidentText: Sendable {
       lines.append("ruled out: " + incident.ruledOut.joined(separator: "; "))
     }
     if let text = afterwards(incident) { lines.append("then: " + text) }
+    if let text = FindingWords.effects(incident) { lines.append("then: " + text) }
+    lines.append("retry: " + incident.retrySafety.text)
     if let fix = incident.fix {
       let directive = fix.directive.map { "\($0) \(fix.value ?? "…"); " } ?? ""
       lines.append("fix: \(directive)\(fix.text)")
+      if let cost = fix.tradeOff { lines.append("costs: \(cost)") }
     }
     let indent = String(repeating: " ", count: 13)
     return lines.map { style.wrap(indent + $0, keeping: indent) }.joined(separator: "\n")

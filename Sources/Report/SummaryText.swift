@@ -15,7 +15,8 @@ public struct SummaryText: Sendable {
 
   public func render(_ summary: Summary) -> String {
     [
-      findings(summary), upstreams(summary.upstreams), books(summary),
+      findings(summary), tried(summary.whatIf), upstreams(summary.upstreams),
+      differences(summary.comparisons), books(summary),
       blindSpots(summary.blindSpots),
     ].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
   }
@@ -34,6 +35,7 @@ public struct SummaryText: Sendable {
       lines.append(
         "\(index + 1). \(finding.upstream): \(style.bold(finding.cause.rawValue)), \(count)")
       lines.append(wrapped("\(finding.text)", indent: "   "))
+      for note in finding.notes { lines.append(wrapped(note, indent: "   ")) }
       guard let fix = finding.fix else { continue }
       if let directive = fix.directive {
         let value = fix.value.map { " \($0);" } ?? ""
@@ -41,7 +43,32 @@ public struct SummaryText: Sendable {
         lines.append(wrapped("-> \(directive)\(value)\(place)", indent: "   "))
       }
       lines.append(wrapped((fix.directive == nil ? "-> " : "") + fix.text, indent: "   "))
+      if let result = finding.whatIf {
+        lines.append(wrapped(FindingWords.effect(result), indent: "   "))
+      }
       if let cost = fix.tradeOff { lines.append(wrapped("costs: \(cost)", indent: "   ")) }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  private func tried(_ results: [WhatIf]) -> String {
+    guard !results.isEmpty else { return "" }
+    let lines = results.map { wrapped(FindingWords.tried($0), indent: "  ") }
+    return ([style.bold("What if")] + lines).joined(separator: "\n")
+  }
+
+  /// Only what is no chance, unless all is asked for.
+  private func differences(_ all: [Comparison]) -> String {
+    let shown = all.filter { $0.more != nil || isVerbose }
+    guard !shown.isEmpty else { return "" }
+    var lines = [style.bold("Differences")]
+    var pair: (String, String)?
+    for comparison in shown {
+      if pair.map({ $0 != (comparison.a, comparison.b) }) ?? true {
+        lines.append("  \(comparison.a) against \(comparison.b)")
+        pair = (comparison.a, comparison.b)
+      }
+      lines.append(wrapped(FindingWords.difference(comparison), indent: "    "))
     }
     return lines.joined(separator: "\n")
   }

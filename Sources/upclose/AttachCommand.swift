@@ -35,6 +35,13 @@ struct AttachCommand: ParsableCommand {
       "Watch this upstream, besides those that nginx names.", valueName: "address:port"))
   var upstream: [EndpointArgument] = []
 
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Follow this log of a backend (or journal:UNIT), besides those that the backends hold open.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
+
   @Option(help: ArgumentHelp("Capture on this interface.", valueName: "name"))
   var interface = "any"
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BackendProbe
 import Correlator
 import Evidence
 import KernelProbe
@@ -46,6 +47,13 @@ struct ReplayCommand: ParsableCommand {
   var kernelLog: [String] = []
 
   @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "A backend's own log: gunicorn, uWSGI, php-fpm, Puma, Apache, HAProxy, node, or journalctl -o json.",
+      valueName: "file[=address:port]"))
+  var backendLog: [BackendLogArgument] = []
+
+  @Option(
     help: ArgumentHelp(
       "The output of nginx -T, or nginx.conf itself.", valueName: "file"))
   var nginxConfig: String?
@@ -67,6 +75,16 @@ struct ReplayCommand: ParsableCommand {
     help: ArgumentHelp(
       "When the kernel started (ISO 8601), for a dmesg without dates.", valueName: "time"))
   var bootTime: TimeArgument?
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Count what a setting would have changed, as keepalive_timeout=4s (also keepalive_requests, \
+      keepalive, proxy_next_upstream, proxy_read_timeout, max_fails); may be given several times.
+      """,
+      valueName: "directive=value"))
+  var whatIf: [WhatIfArgument] = []
 
   @Option(
     parsing: .singleValue,
@@ -106,6 +124,7 @@ struct ReplayCommand: ParsableCommand {
     }
     failures += readLogs(&replay)
     failures += readAccessLogs(&replay, formats)
+    failures += readBackendLogs(&replay)
     var options = TrackerOptions.attached
     if !upstream.isEmpty { options.upstreams = UpstreamArgument.filter(upstream) }
     if !pcap.isEmpty { replay.observe(.counters(Counters(source: "packets", seen: 0, lost: 0))) }
@@ -115,7 +134,7 @@ struct ReplayCommand: ParsableCommand {
       }
     }
     for spot in blindSpots { replay.observe(.blindSpot(spot)) }
-    let summary = replay.finish()
+    let summary = replay.finish(whatIf: whatIf.map(\.setting))
     for failure in failures { complain("upclose: \(failure)") }
     if let failure = target.failure ?? printer.failure { throw fail(failure) }
     if !failures.isEmpty { throw Exit.failed }
@@ -180,6 +199,24 @@ struct ReplayCommand: ParsableCommand {
     return failures
   }
 
+  private func readBackendLogs(_ replay: inout Replay) -> [String] {
+    var failures: [String] = []
+    let errors = replay.errorTimes
+    for log in backendLog {
+      do {
+        let file = try BackendLogFile(
+          log.source, host: hostName(), failures: errors, utcOffset: offset,
+          reference: replay.lastLine)
+        do {
+          while let observation = try file.next() { replay.queue(observation) }
+        } catch { failures.append("\(error)") }
+        replay.observe(.counters(file.counters))
+        if let spot = file.blindSpot { replay.observe(.blindSpot(spot)) }
+      } catch { failures.append("\(error)") }
+    }
+    return failures
+  }
+
   private var blindSpots: [BlindSpot] {
     var spots: [BlindSpot] = []
     if pcap.isEmpty {
@@ -203,6 +240,16 @@ struct ReplayCommand: ParsableCommand {
   }
 }
 
+/// A changed setting on the command line.
+struct WhatIfArgument: ExpressibleByArgument {
+  var setting: WhatIfSetting
+
+  init?(argument: String) {
+    guard let setting = WhatIfSetting(argument) else { return nil }
+    self.setting = setting
+  }
+}
+
 /// Feeds files to a correlator in the order of time.
 private struct Replay {
   /// Errors say only the second, and a worker may have stalled: what is older than this is in.
@@ -222,6 +269,11 @@ private struct Replay {
 
   init(printer: SessionPrinter) { self.printer = printer }
 
+  /// When nginx's errors happened.
+  var errorTimes: [TimeEstimate] {
+    queued.compactMap { if case .nginxLine = $0.fact { $0.time } else { nil } }
+  }
+
   mutating func observe(_ fact: Observation.Fact) {
     let time = lastLine ?? currentTime()
     give(Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
@@ -237,7 +289,7 @@ private struct Replay {
   mutating func queue(_ observation: Observation) {
     switch observation.fact {
     case .nginxLine(let line) where !line.message.isUpstreamFailure: return
-    case .nginxLine, .kernel, .nginxRequest:
+    case .nginxLine, .kernel, .nginxRequest, .backendLine:
       if case .nginxLine(let line) = observation.fact, let connection = line.connection {
         errorConnections.insert(connection)
       }
@@ -255,11 +307,14 @@ private struct Replay {
     sortQueue()
     // The state leaves `self` for the tracker's callback, and comes back.
     let feed = Feed(replay: self)
-    func put(_ time: Timestamp, _ gaps: ReuseGaps) {
+    func put(_ time: Timestamp, _ fact: Observation.Fact) {
       feed.replay.correlator.observe(
-        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: .reuseGaps(gaps)))
+        Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
     }
-    let result = analyzeCapture(path: path, options: options, reuse: put) {
+    let result = analyzeCapture(
+      path: path, options: options, reuse: { put($0, .reuseGaps($1)) },
+      answers: { put($0, .responseTimes($1)) }
+    ) {
       var connection = $0
       connection.id |= number << 48
       feed.replay.put(connection)
@@ -302,14 +357,14 @@ private struct Replay {
     for incident in correlator.advance(to: time) { printer.print(incident) }
   }
 
-  mutating func finish() -> Summary {
+  mutating func finish(whatIf: [WhatIfSetting]) -> Summary {
     sortQueue()
     while let next = queued.last {
       release(until: next.time.best)
       advance(to: next.time.best - Self.lateness)
     }
     for incident in correlator.finish() { printer.print(incident) }
-    var summary = correlator.summary()
+    var summary = correlator.summary(whatIf: whatIf)
     summary.started = span?.first
     summary.ended = span?.last
     printer.print(summary)

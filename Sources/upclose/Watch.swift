@@ -1,3 +1,4 @@
+import BackendProbe
 import Evidence
 import KernelProbe
 import LinuxHost
@@ -20,6 +21,8 @@ final class Watch {
   private let sockets: SocketProbe
   private let trace: TraceProbe
   private let processes = ProcessProbe()
+  private let backendLogs: BackendProbe
+  private let backends = BackendInodes()
   private let ports: PortProbe?
   private let nginx: NginxProbe
   private let extraEndpoints: [Endpoint]
@@ -43,6 +46,8 @@ final class Watch {
       paths: Self.paths(
         targets.instances.flatMap(\.upstreams).flatMap(\.servers).flatMap(\.peers)))
     trace = TraceProbe(watching: endpoints)
+    backendLogs = BackendProbe(
+      options.backendLog.map(\.source), host: host, utcOffset: utcOffset(at: currentTime()))
     ports =
       options.probeInterval.span > .zero
       ? PortProbe(targets: endpoints, interval: options.probeInterval.span) : nil
@@ -62,6 +67,7 @@ final class Watch {
     tryOpen(processes, ProcessProbe.blindSpot)
     tryOpen(sockets, SocketProbe.blindSpot)
     tryOpen(trace, TraceProbe.blindSpot)
+    tryOpen(backendLogs, BackendProbe.blindSpot)
     if let ports { probes.append(ports) }
   }
 
@@ -79,15 +85,20 @@ final class Watch {
 
   func start() throws {
     let (inbox, processes, trace) = (inbox, processes, trace)
+    let (backends, backendLogs) = (backends, backendLogs)
     for probe in probes {
       try probe.start { observation in
         // At once, and not by way of the session's thread: a worker may die within milliseconds.
         switch observation.fact {
         case .socket(let sighting):
+          if sighting.role != .originator { backends.add(sighting.inode) }
           processes.find(inodes: CollectionOfOne(sighting.inode))
         case .unixSocket(let sighting):
+          if sighting.role != .originator { backends.add(sighting.inode) }
           processes.find(inodes: CollectionOfOne(sighting.inode))
-        case .process(let sighting): trace.know(sighting.process)
+        case .process(let sighting):
+          trace.know(sighting.process)
+          if backends.hold(sighting.inodes) { backendLogs.look(at: sighting.process) }
         default: break
         }
         inbox.put(observation)
@@ -114,6 +125,7 @@ final class Watch {
   func follow(_ observation: Observation) {
     if case .nginxLine(let line) = observation.fact, line.message.isUpstreamFailure {
       if let endpoint = line.upstream?.endpoint { ports?.hurry(endpoint) }
+      backendLogs.noteFailure(of: line.upstream)
       return
     }
     guard case .nginx(let instance) = observation.fact else { return }

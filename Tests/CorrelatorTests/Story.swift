@@ -13,7 +13,12 @@ struct Story {
 
   var correlator = Correlator()
   var given: [Incident] = []
+  /// Observations are kept in `recorded` and not shown to the correlator.
+  var isRecording = false
+  private(set) var recorded: [Observation] = []
   private var nextConnection: UInt64 = 1
+
+  init(isRecording: Bool = false) { self.isRecording = isRecording }
 
   /// Milliseconds after the start.
   func at(_ milliseconds: Double) -> Timestamp {
@@ -21,8 +26,11 @@ struct Story {
   }
 
   mutating func observe(_ fact: Observation.Fact, at milliseconds: Double) {
-    correlator.observe(
-      Observation(host: "test", time: TimeEstimate(exactly: at(milliseconds)), fact: fact))
+    observe(Observation(host: "test", time: TimeEstimate(exactly: at(milliseconds)), fact: fact))
+  }
+
+  private mutating func observe(_ observation: Observation) {
+    if isRecording { recorded.append(observation) } else { correlator.observe(observation) }
   }
 
   mutating func advance(to milliseconds: Double) {
@@ -30,13 +38,16 @@ struct Story {
   }
 
   mutating func finish() -> Summary {
-    given += correlator.finish()
+    finishQuietly()
     return correlator.summary()
   }
 
+  mutating func finishQuietly() { given += correlator.finish() }
+
   /// nginx with an upstream "pair" of both backends.
   mutating func nginx(
-    workers: [Int32] = [100], hasZone: Bool = false, keepaliveTimeout: TimeSpan = .seconds(60)
+    workers: [Int32] = [100], hasZone: Bool = false, keepaliveTimeout: TimeSpan = .seconds(60),
+    keepaliveIsDefault: Bool = false
   ) {
     let servers = [Self.a, Self.b].map {
       UpstreamServer(name: "\($0)", peers: [.tcp($0)])
@@ -49,7 +60,8 @@ struct Story {
           upstreams: [
             UpstreamGroup(
               name: "pair", servers: servers, keepalive: 16, keepaliveTimeout: keepaliveTimeout,
-              hasZone: hasZone, location: "/etc/nginx/nginx.conf:12")
+              keepaliveRequests: 1000, hasZone: hasZone, location: "/etc/nginx/nginx.conf:12",
+              keepaliveIsDefault: keepaliveIsDefault)
           ])), at: 0)
   }
 
@@ -71,7 +83,7 @@ struct Story {
       message: message, text: text ?? "\(message)", level: "error", stamped: time, worker: worker,
       connection: 7, errno: errno, request: request, scheme: "http", upstream: peer,
       upstreamURI: uri)
-    correlator.observe(
+    observe(
       Observation(
         host: "test",
         time: TimeEstimate(best: time, earliest: time - .milliseconds(20), latest: time),
@@ -116,7 +128,7 @@ struct Story {
   @discardableResult
   mutating func stale(
     _ backend: Endpoint, at milliseconds: Double, request: String? = "POST /x",
-    idle: TimeSpan = .seconds(3)
+    idle: TimeSpan = .seconds(3), served: Int = 1
   ) -> Connection {
     let (fin, sent, reset) = (at(milliseconds - 20), at(milliseconds - 1), at(milliseconds - 0.6))
     return connection(backend, at: milliseconds) {
@@ -126,7 +138,7 @@ struct Story {
       $0.phase = .idle
       $0.requestDelivery = .rejected
       $0.idleBeforeClose = idle
-      $0.exchanges = 2
+      $0.exchanges = served + 1
       $0.requestSentAt = sent
       $0.requestAfterFIN = true
       $0.responderFIN = fin
@@ -157,8 +169,21 @@ struct Story {
     }
   }
 
+  /// The backend closes right after its last answer, and nginx lets go: its request limit.
+  mutating func limitClose(_ backend: Endpoint, at milliseconds: Double, served: Int) {
+    connection(backend, at: milliseconds) {
+      $0.phase = .idle
+      $0.idleBeforeClose = .microseconds(200)
+      $0.exchanges = served
+      $0.requestDelivery = .unknown
+    }
+  }
+
   /// The process that holds the backend's end of a connection, seen before it ended.
-  mutating func owner(_ connection: Connection, pid: Int32, at milliseconds: Double = 1) {
+  mutating func owner(
+    _ connection: Connection, pid: Int32, at milliseconds: Double = 1, parent: Int32? = nil,
+    command: String = "app"
+  ) {
     let inode = 1_000_000 + connection.id
     observe(
       .socket(
@@ -167,7 +192,37 @@ struct Story {
           inode: inode)), at: milliseconds)
     observe(
       .process(
-        ProcessSighting(process: ProcessIdentity(pid: pid, command: "app"), inodes: [inode])),
+        ProcessSighting(
+          process: process(pid, parent: parent, command: command), inodes: [inode])),
+      at: milliseconds)
+  }
+
+  private func process(_ pid: Int32, parent: Int32?, command: String) -> ProcessIdentity {
+    ProcessIdentity(
+      pid: pid, command: command, parent: parent, startTicks: parent.map { _ in UInt64(pid) * 100 })
+  }
+
+  /// Workers of one master, behind the first backend's port.
+  mutating func pool(
+    of parent: Int32, pids: [Int32], at milliseconds: Double = 0, command: String = "app"
+  ) {
+    observe(
+      .socket(SocketSighting(role: .listener, local: Self.a, inode: 777)), at: milliseconds)
+    for pid in [parent] + pids {
+      observe(
+        .process(
+          ProcessSighting(
+            process: process(pid, parent: pid == parent ? nil : parent, command: command),
+            inodes: [777])), at: milliseconds)
+    }
+  }
+
+  mutating func exit(
+    _ pid: Int32, parent: Int32, code: Int32, at milliseconds: Double, command: String = "app"
+  ) {
+    observe(
+      .processExit(
+        ProcessExit(process: process(pid, parent: parent, command: command), code: code)),
       at: milliseconds)
   }
 

@@ -1,29 +1,19 @@
 import Evidence
 import Glibc
-import Synchronization
+import ProbeTesting
 import Testing
 
 @testable import KernelProbe
 
-/// Collects what a probe yields.
-final class Collector: Sendable {
-  private let observations = Mutex<[Observation]>([])
-
-  var sink: ObservationSink {
-    { [self] observation in observations.withLock { $0.append(observation) } }
-  }
-
-  var all: [Observation] { observations.withLock { $0 } }
-
+extension Collector {
   /// Waits, generously, for an observation.
   func first<T>(_ select: (Observation) -> T?) -> T? {
-    for _ in 0..<3000 {
-      for observation in all {
-        if let value = select(observation) { return value }
-      }
-      usleep(10_000)
+    var value: T?
+    _ = wait { collector in
+      value = collector.all.lazy.compactMap(select).first
+      return value != nil
     }
-    return nil
+    return value
   }
 }
 

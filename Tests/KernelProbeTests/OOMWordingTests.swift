@@ -1,4 +1,5 @@
 import Evidence
+import ProbeTesting
 import Testing
 
 @testable import KernelProbe

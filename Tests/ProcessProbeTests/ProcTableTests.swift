@@ -24,11 +24,11 @@ import Testing
 
   @Test func `the memory controller's cgroup comes before the unified one's`() {
     let hybrid = "12:pids:/p\n3:cpu,memory:/kubepods/pod1\n1:name=systemd:/s\n0::/unified\n"
-    #expect(ProcTable.cgroup(Array(hybrid.utf8)) == "/kubepods/pod1")
+    #expect(ControlGroup(Array(hybrid.utf8)).path == "/kubepods/pod1")
     #expect(
-      ProcTable.cgroup(Array("0::/system.slice/a:b.service\n".utf8))
+      ControlGroup(Array("0::/system.slice/a:b.service\n".utf8)).path
         == "/system.slice/a:b.service")
-    #expect(ProcTable.cgroup([]) == nil)
+    #expect(ControlGroup([]).path == nil)
   }
 
   @Test(arguments: [

@@ -1,6 +1,7 @@
 import Evidence
 import Glibc
 import LinuxHost
+import ProbeTesting
 import Testing
 
 @testable import ProcessProbe

@@ -2,6 +2,7 @@ import CLinux
 import Evidence
 import Glibc
 import LinuxHost
+import ProbeTesting
 import Testing
 
 @testable import SocketProbe

@@ -1,5 +1,6 @@
 import Evidence
 import Glibc
+import ProbeTesting
 import Testing
 
 @testable import SocketProbe

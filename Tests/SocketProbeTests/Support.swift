@@ -2,32 +2,9 @@ import CLinux
 import Evidence
 import Glibc
 import LinuxHost
+import ProbeTesting
 import Synchronization
 import Testing
-
-/// Collects what a probe yields.
-final class Collector: Sendable {
-  private let observations = Mutex<[Observation]>([])
-
-  var sink: ObservationSink {
-    { [self] observation in observations.withLock { $0.append(observation) } }
-  }
-
-  var all: [Observation] { observations.withLock { $0 } }
-
-  var sockets: [SocketSighting] {
-    all.compactMap { if case .socket(let sighting) = $0.fact { sighting } else { nil } }
-  }
-
-  /// Waits, generously, until it holds.
-  func wait(until condition: (Collector) -> Bool) -> Bool {
-    for _ in 0..<3000 {
-      if condition(self) { return true }
-      usleep(10_000)
-    }
-    return false
-  }
-}
 
 /// A TCP socket, closed when it is let go.
 final class TestSocket {
@@ -150,50 +127,8 @@ final class Box<T: Sendable>: Sendable {
   let value = Mutex<T?>(nil)
 }
 
-/// Runs a command of the shell's; it is in the namespaces of the calling thread.
-@discardableResult
-func run(_ command: String) -> Int32 {
-  guard let child = Child(shell: command) else { return -1 }
-  return child.wait()
-}
-
-/// A process of the test's own; killed and reaped at the latest when it is let go.
-final class Child {
-  let pid: pid_t
-  private var isReaped = false
-
-  /// - Parameter inheriting: descriptors that it gets under the same number.
-  init?(shell script: String, inheriting descriptors: [Int32] = []) {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    // A duplicate onto itself stays open across exec.
-    for descriptor in descriptors {
-      posix_spawn_file_actions_adddup2(&actions, descriptor, descriptor)
-    }
-    var pid: pid_t = 0
-    let words: [String] = ["sh", "-c", script]
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    arguments.append(nil)
-    defer { for argument in arguments { free(argument) } }
-    guard posix_spawn(&pid, "/bin/sh", &actions, nil, &arguments, environ) == 0 else { return nil }
-    self.pid = pid
-  }
-
-  /// Waits until it has ended.
-  func wait() -> Int32 {
-    var status: Int32 = 0
-    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-    isReaped = true
-    return status
-  }
-
-  /// Leaves the rest to the caller.
-  func abandon() { isReaped = true }
-
-  deinit {
-    guard !isReaped else { return }
-    kill(pid, SIGKILL)
-    _ = wait()
+extension Collector {
+  var sockets: [SocketSighting] {
+    all.compactMap { if case .socket(let sighting) = $0.fact { sighting } else { nil } }
   }
 }

@@ -1,81 +1,9 @@
 import Evidence
 import Glibc
 import LinuxHost
-import Synchronization
+import ProbeTesting
 
 @testable import TraceProbe
-
-/// Collects what a probe yields.
-final class Collector: Sendable {
-  private let observations = Mutex<[Observation]>([])
-
-  var sink: ObservationSink {
-    { [self] observation in observations.withLock { $0.append(observation) } }
-  }
-
-  var all: [Observation] { observations.withLock { $0 } }
-
-  var acts: [SocketAct] {
-    all.compactMap { if case .socketAct(let act) = $0.fact { act } else { nil } }
-  }
-
-  var resets: [ResetSent] {
-    all.compactMap { if case .resetSent(let reset) = $0.fact { reset } else { nil } }
-  }
-
-  var signals: [SignalSent] {
-    all.compactMap { if case .signal(let signal) = $0.fact { signal } else { nil } }
-  }
-
-  /// Waits, generously, until it holds.
-  func wait(until condition: (Collector) -> Bool) -> Bool {
-    for _ in 0..<3000 {
-      if condition(self) { return true }
-      usleep(10_000)
-    }
-    return false
-  }
-}
-
-/// A program of the test's own; killed and reaped at the latest when it is let go.
-final class Child {
-  let pid: pid_t
-  private var isReaped = false
-
-  init?(_ words: [String]) {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-    posix_spawn_file_actions_adddup2(&actions, 1, 2)
-    var pid: pid_t = 0
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    arguments.append(nil)
-    defer { for argument in arguments { free(argument) } }
-    guard let program = words.first,
-      posix_spawnp(&pid, program, &actions, nil, &arguments, environ) == 0
-    else { return nil }
-    self.pid = pid
-  }
-
-  convenience init?(shell script: String) { self.init(["sh", "-c", script]) }
-
-  /// Waits until it has ended.
-  @discardableResult
-  func wait() -> Int32 {
-    var status: Int32 = 0
-    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-    isReaped = true
-    return status
-  }
-
-  deinit {
-    guard !isReaped else { return }
-    kill(pid, SIGKILL)
-    wait()
-  }
-}
 
 /// A backend of the lab on a free port of 127.0.0.1: a master and its worker.
 final class Backend {
@@ -86,9 +14,10 @@ final class Backend {
     guard let port = Self.freePort() else { return nil }
     endpoint = Endpoint(address: IPAddress(v4: 0x7f00_0001), port: port)
     guard
-      let child = Child([
-        Self.program, "--listen", endpoint.description, "--idle-timeout", "30",
-      ])
+      let child = Child(
+        [
+          Self.program, "--listen", endpoint.description, "--idle-timeout", "30",
+        ], isQuiet: true)
     else { return nil }
     master = child
     for _ in 0..<3000 where worker == nil { usleep(10_000) }
@@ -108,7 +37,9 @@ final class Backend {
   /// Asks for a page with a program of its own, and waits for the answer or the end.
   @discardableResult
   func get(_ path: String) -> Int32 {
-    Child(["curl", "-s", "-m", "20", "-H", "Connection: close", "http://\(endpoint)\(path)"])?
+    Child(
+      ["curl", "-s", "-m", "20", "-H", "Connection: close", "http://\(endpoint)\(path)"],
+      isQuiet: true)?
       .wait() ?? -1
   }
 
@@ -137,4 +68,18 @@ final class Backend {
 func tracingInstances() -> [String] {
   guard let root = try? TraceRoot() else { return [] }
   return entries(root, "instances").filter { $0.hasPrefix(TraceInstance.prefix) }
+}
+
+extension Collector {
+  var acts: [SocketAct] {
+    all.compactMap { if case .socketAct(let act) = $0.fact { act } else { nil } }
+  }
+
+  var resets: [ResetSent] {
+    all.compactMap { if case .resetSent(let reset) = $0.fact { reset } else { nil } }
+  }
+
+  var signals: [SignalSent] {
+    all.compactMap { if case .signal(let signal) = $0.fact { signal } else { nil } }
+  }
 }

@@ -2,6 +2,7 @@ import CLinux
 import Evidence
 import Glibc
 import LinuxHost
+import ProbeTesting
 import Testing
 
 @testable import TraceProbe
@@ -103,9 +104,12 @@ struct TraceProbeTests {
   @Test func `who kills a worker from a shell is known`() throws {
     try watching { backend, _, collector in
       let worker = try #require(backend.worker)
+      let idle = socketCount(worker)
       let request = try #require(
-        Child(["curl", "-s", "-m", "20", "http://\(backend.endpoint)/?ms=15000"]))
+        Child(["curl", "-s", "-m", "20", "http://\(backend.endpoint)/?ms=15000"], isQuiet: true))
       #expect(collector.wait { $0.acts.contains { $0.act == .connect } })
+      // Until then the connection waits in the queue, and outlives the worker.
+      #expect(collector.wait { _ in socketCount(worker) > idle })
       let shell = try #require(Child(shell: "kill -9 \(worker); sleep 20"))
       request.wait()
       #expect(collector.wait { !closes($0).isEmpty && $0.signals.contains { $0.signal == 9 } })
@@ -221,4 +225,11 @@ struct TraceProbeTests {
     #expect(status == 0)
     #expect(faccessat(root.descriptor, path, F_OK, 0) != 0)
   }
+}
+
+/// How many sockets a process holds.
+private func socketCount(_ pid: Int32) -> Int {
+  var count = 0
+  _ = ProcTable().forEachSocket(of: pid) { _ in count += 1 }
+  return count
 }

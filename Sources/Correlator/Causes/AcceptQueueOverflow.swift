@@ -36,17 +36,40 @@ struct AcceptQueueOverflow: CauseRule {
           "the kernel dropped \(c.listenOverflows) connections in those seconds because an accept "
             + "queue was full (ListenOverflows)", decibans: 12))
     }
+    if let use = c.backendDescriptors, use.used * 20 >= use.limit * 19 {
+      // Without a descriptor nothing is accepted, and the queue fills.
+      items.append(
+        EvidenceItem(
+          "processes",
+          "\(processName(use.process)) holds \(use.used) of \(use.limit) descriptors: it cannot accept",
+          decibans: 15))
+    }
     if c.checks.outcomes.contains(.timeout) {
       items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 3))
     }
     return items
   }
 
+  func ruledOut(_ c: Case) -> String? {
+    c.close?.phase == .connecting && c.tracking.isWatched && c.isLocal && c.listenOverflows == 0
+      && c.fullQueue == nil
+      ? "no accept queue was full (ListenOverflows did not move)" : nil
+  }
+
   func fix(_ c: Case) -> Fix? {
-    Fix(
+    if let use = c.backendDescriptors, use.used * 20 >= use.limit * 19 {
+      return Fix(
+        text: "\(processName(use.process)) has used up its \(use.limit) descriptors: raise "
+          + "LimitNOFILE= in "
+          + "its unit to \(use.limit * 4), or find what it does not close",
+        tradeOff: "a higher limit only delays a leak")
+    }
+    let backlog = c.fullQueue?.backlog ?? c.unixQueue?.backlog
+    let now = backlog.map { " (now \($0); \(max($0 * 4, 1024)) is cheap)" } ?? ""
+    return Fix(
       directive: "proxy_connect_timeout", value: "2s",
       text:
-        "raise the backend's listen backlog (and net.core.somaxconn), or add workers: it accepts "
+        "raise the backend's listen backlog\(now) and net.core.somaxconn, or add workers: it accepts "
         + "too slowly; fail over sooner meanwhile",
       tradeOff: "a longer queue means longer waits, not more throughput")
   }

@@ -27,13 +27,18 @@ extension CauseRule {
 /// The list of causes: one line each.
 let causeRules: [any CauseRule] = [
   StaleKeepalive(),
+  RequestLimit(),
+  ChangedDefaults(),
   OutOfMemoryKill(),
   Crash(),
   Killed(),
   MasterTimeout(),
+  WorkerRecycle(),
   Restart(),
+  NginxReload(),
   Exited(),
   HeaderTooLarge(),
+  BodyTooLarge(),
   ClosedWithoutResponse(),
   TruncatedResponse(),
   NotListening(),
@@ -46,5 +51,11 @@ let causeRules: [any CauseRule] = [
   TLSFailure(),
   SchemeMismatch(),
   InvalidResponse(),
+  ConnectionTracking(),
   Middlebox(),
 ]
+
+extension Correlator {
+  /// The causes that a verdict may name, besides `unknown`.
+  public static var causes: Set<CauseID> { Set(causeRules.map(\.id)) }
+}

@@ -45,6 +45,32 @@ struct ClosedWithoutResponse: CauseRule {
           "trace", "its kernel's reason for the reset: \(reason)\(resetMeaning(reason))",
           decibans: 3))
     }
+    if let words = c.lastWords, let received = words.bytesReceived,
+      let sent = close.originatorBytes,
+      close.phase == .awaitingResponse
+    {
+      // What its kernel took in is what the application was given to read.
+      items.append(
+        EvidenceItem(
+          "sockets",
+          received >= sent
+            ? "its kernel had received all \(received) bytes that nginx sent"
+            : "its kernel had received \(received) of \(sent) bytes that nginx sent", decibans: 2))
+    }
+    if close.phase == .sendingRequest || close.requestDelivery == .partlyAcknowledged {
+      // Who does not read a body to its end has a reason in the body.
+      items.append(
+        EvidenceItem("packets", "nginx was still sending the request", decibans: -15))
+    }
+    if let age = c.requestAge, let own = MasterTimeout.age(c),
+      (own - age.value).magnitude <= max(age.spread, .milliseconds(300))
+    {
+      items.append(
+        EvidenceItem(
+          "packets",
+          "its requests are cut at an age of \(age.value) (n=\(age.count)): a limit of its own",
+          decibans: 4))
+    }
     items += fate(c)
     return items
   }
@@ -106,8 +132,23 @@ struct ClosedWithoutResponse: CauseRule {
     return items
   }
 
+  func ruledOut(_ c: Case) -> String? {
+    guard let close = c.close, close.requestAfterFIN, c.isReused != false else { return nil }
+    return "no application had the request when the backend closed"
+  }
+
   func fix(_ c: Case) -> Fix? {
     let whose = c.ownerName ?? "the backend"
+    if let age = c.requestAge, let own = MasterTimeout.age(c),
+      (own - age.value).magnitude <= max(age.spread, .milliseconds(300))
+    {
+      return Fix(
+        text: "\(whose) closes what takes longer than \(age.value) (n=\(age.count)): a "
+          + "write or request "
+          + "time-out of its own (Go WriteTimeout, Node server.timeout); raise it above the slowest "
+          + "request, or make that faster",
+        tradeOff: "slow requests hold a connection longer")
+    }
     let request = c.close?.request ?? c.line.request
     return Fix(
       text: "read \(whose)'s own log at that second"

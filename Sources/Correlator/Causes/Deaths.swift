@@ -54,6 +54,11 @@ extension Case {
     return best
   }
 
+  /// The kernel's log names the process: an OOM kill or a fault.
+  func hasKernelsWord(on pid: Int32) -> Bool {
+    deaths.contains { $0.pid == pid && $0.isKernelsWord }
+  }
+
   /// The kernel saw the process close the connection while it ran: what befell it afterwards is not
   /// the reason.
   func isOutlived(_ death: Death) -> Bool {

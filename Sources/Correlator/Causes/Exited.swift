@@ -6,9 +6,7 @@ struct Exited: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    c.weighDeaths(
-      source: "processes", watched: c.watchedProcesses, missing: "no process of it exited"
-    ) { death in
+    func words(_ death: Death) -> String? {
       switch death.how {
       case .code(let code):
         "pid \(death.pid) (\(death.command)) exited with code \(code)\(death.author)"
@@ -17,6 +15,21 @@ struct Exited: CauseRule {
       default: nil
       }
     }
+    var items = c.weighDeaths(
+      source: "processes", watched: c.watchedProcesses, missing: "no process of it exited",
+      words: words)
+    if let death = c.likeliestDeath(words)?.death, c.hasKernelsWord(on: death.pid) {
+      items.append(EvidenceItem("kernel", "the kernel's log says what ended it", decibans: -50))
+    }
+    if let death = c.likeliestDeath(words)?.death, case .code(0) = death.how,
+      let pool = c.recycling[death.pid], pool.parentLives == true,
+      pool.successor != nil || pool.earlier > 0
+    {
+      // A pool's worker that exits with success and is replaced follows a rule.
+      items.append(
+        EvidenceItem("processes", "its master replaces workers that end like this", decibans: -8))
+    }
+    return items
   }
 
   func fix(_ c: Case) -> Fix? {

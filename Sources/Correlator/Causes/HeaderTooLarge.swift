@@ -7,16 +7,13 @@ struct HeaderTooLarge: CauseRule {
   let prior = -5.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    // Only uWSGI is known to close like this; HTTP servers answer 400 or 431.
-    guard c.line.scheme == "uwsgi" || c.line.scheme == "suwsgi", let close = c.close,
-      close.closer == .responder, (close.responseBytes ?? 0) == 0, !close.requestAfterFIN,
-      let bytes = close.requestBytes, bytes > 4096
+    guard let close = c.close, close.closer == .responder, (close.responseBytes ?? 0) == 0,
+      !close.requestAfterFIN, let bytes = close.requestBytes, var items = size(c, bytes)
     else { return [] }
-    var items = [
-      EvidenceItem(
-        "packets", "the request has \(bytes) bytes, more than uWSGI's default buffer-size (4096)",
-        decibans: 22)
-    ]
+    if let threshold = c.sizeThreshold, bytes >= threshold.smallestFailed {
+      // Size alone parts those that fail from those that do not.
+      items.append(EvidenceItem("packets", threshold.words, decibans: 12))
+    }
     if let age = MasterTimeout.age(c) {
       let isAtOnce = age < .milliseconds(50)
       items.append(
@@ -33,9 +30,47 @@ struct HeaderTooLarge: CauseRule {
     return items
   }
 
+  /// Only uWSGI is known to close like this each time; HTTP servers answer 400 or 431, but on a reused
+  /// connection Node destroys the socket (thread 36).
+  private func size(_ c: Case, _ bytes: UInt64) -> [EvidenceItem]? {
+    if c.line.scheme == "uwsgi" || c.line.scheme == "suwsgi" {
+      guard bytes > 4096 else { return nil }
+      return [
+        EvidenceItem(
+          "packets", "the request has \(bytes) bytes, more than uWSGI's default buffer-size (4096)",
+          decibans: 22)
+      ]
+    }
+    let request = c.close?.request ?? c.line.request ?? ""
+    guard bytes >= 4096, request.hasPrefix("GET ") || request.hasPrefix("HEAD "),
+      c.sizeThreshold != nil || bytes >= 8190
+    else { return nil }
+    return [
+      EvidenceItem(
+        "packets", "a request without a body has \(bytes) bytes: all of it is header", decibans: 16)
+    ]
+  }
+
+  func ruledOut(_ c: Case) -> String? {
+    guard let close = c.close, close.closer == .responder, close.phase == .awaitingResponse,
+      let bytes = close.requestBytes, bytes < 4096
+    else { return nil }
+    return "the request is small (\(bytes) bytes)"
+  }
+
   func fix(_ c: Case) -> Fix? {
-    Fix(
-      text: "raise uWSGI's buffer-size (32768 is common) above the largest header: look for "
+    let largest = c.sizeThreshold?.largestFailed ?? c.close?.requestBytes ?? 4096
+    var size: UInt64 = 8192
+    while size < largest + largest / 4, size < 65536 { size *= 2 }
+    if c.line.scheme != "uwsgi", c.line.scheme != "suwsgi" {
+      return Fix(
+        text: "raise the backend's limit for headers to \(size) bytes (Node "
+          + "--max-http-header-size, Tomcat "
+          + "maxHttpHeaderSize, gunicorn --limit-request-field_size), or shrink the cookies",
+        tradeOff: "memory per connection of the backend")
+    }
+    return Fix(
+      text: "raise uWSGI's buffer-size to \(size): look for "
         + "\"invalid request block size\" in its log; cookies grow for some users only",
       tradeOff: "memory per uWSGI worker")
   }

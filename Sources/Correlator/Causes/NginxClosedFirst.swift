@@ -12,6 +12,14 @@ struct NginxClosedFirst: CauseRule {
       EvidenceItem("nginx", "nginx says that it gave up itself: \(c.line.text)", decibans: 25)
     ]
     if let close = c.close {
+      if close.phase == .sendingRequest, close.requestDelivery != .acknowledged,
+        close.requestDelivery != .partlyAcknowledged, close.history.contains("T")
+      {
+        items.append(
+          EvidenceItem(
+            "packets", "the backend's kernel never acknowledged the request: the network lost it",
+            decibans: -15))
+      }
       if close.closer == .originator {
         let wait = close.requestSentAt.flatMap { sent in close.closedAt.map { $0 - sent } }
         items.append(

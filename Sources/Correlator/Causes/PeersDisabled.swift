@@ -31,11 +31,19 @@ struct PeersDisabled: CauseRule {
 
   func fix(_ c: Case) -> Fix? {
     let roots = c.disabling.map { "\($0.incident)" }.joined(separator: ", ")
+    let servers = c.group?.servers.filter { $0.maxFails > 0 } ?? []
+    let now = servers.map(\.maxFails).max()
+    let time = servers.map(\.failTimeout).max().map { " for \($0)" } ?? ""
+    let rule =
+      now.map {
+        $0 == 1
+          ? "one failure disables a peer\(time) (max_fails=1)"
+          : "\($0) failures disable a peer\(time)"
+      } ?? "one failure disables a peer for 10 s, if nothing else is set"
     return Fix(
-      directive: "max_fails", value: "3", place: c.place,
+      directive: "max_fails", value: "\(max(3, (now ?? 1) * 2))", place: c.place,
       text: roots.isEmpty
-        ? "find what made the peers fail; one failure disables a peer at max_fails=1"
-        : "mend incidents \(roots); one failure disables a peer at max_fails=1",
+        ? "find what made the peers fail; \(rule)" : "mend incidents \(roots); \(rule)",
       tradeOff: "a dead peer costs more tries before it is left alone")
   }
 }

@@ -6,24 +6,64 @@ struct Restart: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    guard c.endedAround >= 2 else { return [] }
-    var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
-      switch death.how {
-      case .signal(let signal) where [1, 2, 3, 9, 15].contains(signal):
-        "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))\(death.author)"
-      case .code(0): "pid \(death.pid) (\(death.command)) exited with code 0\(death.author)"
-      default: nil
-      }
-    }
+    guard c.endedAround >= 2 else { return c.isLocal ? [] : unseen(c) }
+    var items = c.weighDeaths(source: "processes", watched: false, missing: "", words: words)
     guard !items.isEmpty else { return [] }
     // One worker dies alone for reasons of its own; a pool that goes together was told to.
     items.append(
       EvidenceItem(
         "processes", "\(c.endedAround) processes behind the port ended within half a second",
         decibans: 10))
-    if c.deaths.contains(where: { c.relation(to: $0.pid) != .stranger && Self.isFailure($0) }) {
+    if let victim = c.likeliestDeath(words)?.death, c.hasKernelsWord(on: victim.pid) {
+      // The same end, with its author known.
+      items.append(EvidenceItem("kernel", "the kernel's log says what ended it", decibans: -50))
+    } else if c.deaths.contains(where: { c.relation(to: $0.pid) != .stranger && Self.isFailure($0) }
+    ) {
       // gunicorn's master ends all when one worker fails to start: the failure is the cause.
       items.append(EvidenceItem("processes", "one of them failed by itself", decibans: -20))
+    }
+    return items
+  }
+
+  private func words(_ death: Death) -> String? {
+    switch death.how {
+    case .signal(let signal) where [1, 2, 3, 9, 15].contains(signal):
+      "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))\(death.author)"
+    case .code(0): "pid \(death.pid) (\(death.command)) exited with code 0\(death.author)"
+    default: nil
+    }
+  }
+
+  /// A backend whose processes are not seen: all its connections go at once, and then nobody listens.
+  private func unseen(_ c: Case) -> [EvidenceItem] {
+    guard let close = c.close, close.closer == .responder, close.manner != .refused,
+      c.closedTogether >= 2
+    else { return [] }
+    if let timeout = c.idleTimeout, let idle = close.idleBeforeClose,
+      (idle - timeout.value).magnitude < .milliseconds(300)
+    {
+      // Connections that went idle together are closed together by the timer.
+      return []
+    }
+    var items = [
+      EvidenceItem(
+        "packets", "the backend closed \(c.closedTogether) other connections within 50 ms",
+        decibans: 28, time: close.closedAt)
+    ]
+    if c.checks.after?.outcome == .refused {
+      items.append(
+        EvidenceItem(
+          "ports",
+          "our next connect was "
+            + "refused", decibans: 15, time: c.checks.after?.time))
+    } else if c.checks.after?.outcome == .open {
+      items.append(EvidenceItem("ports", "our next connect was accepted", decibans: -3))
+    }
+    if close.requestAfterFIN {
+      items.append(
+        EvidenceItem(
+          "packets", "the backend's FIN went out before nginx sent the request", decibans: 25,
+          time: close.responderFIN))
     }
     return items
   }

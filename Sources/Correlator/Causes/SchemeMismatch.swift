@@ -6,6 +6,7 @@ struct SchemeMismatch: CauseRule {
   let prior = -5.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
+    if let items = plainToTLS(c) { return items }
     // OpenSSL's words for bytes that are not a TLS record: a plain-text answer.
     guard c.line.message == .tlsHandshakeFailed, c.line.text.contains("wrong version number")
     else { return [] }
@@ -16,8 +17,44 @@ struct SchemeMismatch: CauseRule {
     ]
   }
 
+  /// Plain HTTP on a port that speaks TLS: it closes at once, each time, whatever is asked.
+  private func plainToTLS(_ c: Case) -> [EvidenceItem]? {
+    guard c.line.scheme == "http" || c.line.scheme == "grpc", let close = c.close,
+      close.closer == .responder,
+      close.phase == .awaitingResponse || c.line.message == .noValidHeader
+        || c.line.message == .recvFailed,
+      !close.requestAfterFIN, c.answered == 0
+    else { return nil }
+    var items: [EvidenceItem] = []
+    if c.checks.speaksTLS == true {
+      items.append(EvidenceItem("ports", "the port answered our TLS greeting in TLS", decibans: 40))
+    }
+    let port = c.line.upstream?.endpoint?.port ?? 0
+    if port == 443 || port == 8443 {
+      items.append(EvidenceItem("nginx", "\(port) is a port of TLS", decibans: 10))
+    }
+    if c.upstreamErrors >= 3, !items.isEmpty {
+      items.append(
+        EvidenceItem(
+          "packets", "no request of \(c.upstreamErrors + 1) on this upstream was ever answered",
+          decibans: 10))
+    }
+    return items.isEmpty ? nil : items
+  }
+
+  func ruledOut(_ c: Case) -> String? {
+    c.answered > 10 ? "the backend answers other requests over the same protocol" : nil
+  }
+
   func fix(_ c: Case) -> Fix? {
-    Fix(
+    if c.line.scheme == "http" || c.line.scheme == "grpc" {
+      return Fix(
+        directive: c.line.scheme == "grpc" ? "grpc_pass" : "proxy_pass",
+        value: c.line.scheme == "grpc" ? "grpcs://…" : "https://…",
+        text: "the port speaks TLS: change the scheme (and set proxy_ssl_server_name on), "
+          + "or the port")
+    }
+    return Fix(
       directive: "proxy_pass", value: "http://…",
       text: "the port speaks plain HTTP: change the scheme, or the port")
   }

@@ -54,9 +54,21 @@ struct StaleKeepalive: CauseRule {
             "packets",
             "closed after \(idle) idle, the backend's own limit (\(timeout.value), n=\(timeout.count))",
             decibans: 10, time: close.closedAt))
+      } else if idle <= Habits.atOnce, close.requestAfterFIN {
+        // No idle timer in use is that short: a counter or an end of the process is.
+        items.append(
+          EvidenceItem("packets", "closed only \(idle) after its last answer", decibans: -15))
       } else if idle > .seconds(1) {
         items.append(EvidenceItem("packets", "closed after \(idle) idle", decibans: 5))
       }
+    }
+    if c.closedTogether > 1, !isAtLimit(c) {
+      // Timers run out one by one; a process that goes takes all with it.
+      items.append(
+        EvidenceItem(
+          "packets",
+          "the backend closed \(c.closedTogether) other connections within 50 ms, not at its idle limit",
+          decibans: -10))
     }
     if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
       // The close has another author than a timer.
@@ -66,8 +78,21 @@ struct StaleKeepalive: CauseRule {
     return items
   }
 
+  private func isAtLimit(_ c: Case) -> Bool {
+    guard let timeout = c.idleTimeout, let idle = c.close?.idleBeforeClose else { return false }
+    return (idle - timeout.value).magnitude < slack(timeout)
+  }
+
   private func slack(_ timeout: Estimate) -> TimeSpan {
     max(timeout.spread, .milliseconds(100)) + .milliseconds(50)
+  }
+
+  func ruledOut(_ c: Case) -> String? {
+    guard let close = c.close, close.closer == .responder, let fin = close.responderFIN,
+      let sent = close.requestSentAt,
+      !close.requestAfterFIN, sent < fin
+    else { return nil }
+    return "no stale keepalive race: the request went out \(fin - sent) before the backend's FIN"
   }
 
   func fix(_ c: Case) -> Fix? {
@@ -101,7 +126,7 @@ struct StaleKeepalive: CauseRule {
   }
 
   /// As nginx reads it: `4s`, `1600ms`.
-  private static func nginxTime(_ span: TimeSpan) -> String {
+  static func nginxTime(_ span: TimeSpan) -> String {
     let milliseconds = span.nanoseconds / 1_000_000
     return milliseconds % 1000 == 0 ? "\(milliseconds / 1000)s" : "\(milliseconds)ms"
   }

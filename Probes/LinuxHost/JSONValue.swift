@@ -1,6 +1,6 @@
 /// JSON as journald and dmesg write it. FoundationEssentials would add 7 MB to the program, and the
 /// journal's byte arrays would have to be undone all the same.
-enum JSONValue: Equatable {
+public enum JSONValue: Equatable, Sendable {
   case string([UInt8])
   /// As it was written.
   case number([UInt8])
@@ -8,13 +8,13 @@ enum JSONValue: Equatable {
   case object([(key: [UInt8], value: JSONValue)])
   case literal
 
-  struct Failure: Error, Equatable {
+  public struct Failure: Error, Equatable {
     /// Bytes from the beginning of what was parsed.
-    var offset: Int
-    var reason: String
+    public var offset: Int
+    public var reason: String
   }
 
-  static func == (a: JSONValue, b: JSONValue) -> Bool {
+  public static func == (a: JSONValue, b: JSONValue) -> Bool {
     switch (a, b) {
     case (.string(let a), .string(let b)), (.number(let a), .number(let b)): a == b
     case (.array(let a), .array(let b)): a == b
@@ -25,7 +25,7 @@ enum JSONValue: Equatable {
     }
   }
 
-  subscript(key: StaticString) -> JSONValue? {
+  public subscript(key: StaticString) -> JSONValue? {
     guard case .object(let members) = self else { return nil }
     let name = UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount)
     return members.first { $0.key.elementsEqual(name) }?.value
@@ -33,7 +33,7 @@ enum JSONValue: Equatable {
 
   /// The bytes of a string, also of one that journald wrote as an array of numbers since it was no
   /// UTF-8.
-  var bytes: [UInt8]? {
+  public var bytes: [UInt8]? {
     switch self {
     case .string(let bytes): return bytes
     case .array(let items):
@@ -50,7 +50,7 @@ enum JSONValue: Equatable {
   }
 
   /// A whole number, also one in a string, as journald writes all of them.
-  var integer: UInt64? {
+  public var integer: UInt64? {
     switch self {
     case .string(let digits), .number(let digits): decimal(digits)
     default: nil
@@ -59,20 +59,20 @@ enum JSONValue: Equatable {
 }
 
 /// Reads JSON from bytes.
-struct JSONReader {
+public struct JSONReader {
   private let bytes: ArraySlice<UInt8>
   private var index: Int
   private static let deepest = 32
 
-  init(_ bytes: ArraySlice<UInt8>) {
+  public init(_ bytes: ArraySlice<UInt8>) {
     self.bytes = bytes
     index = bytes.startIndex
   }
 
   /// Bytes read so far.
-  var offset: Int { index - bytes.startIndex }
+  public var offset: Int { index - bytes.startIndex }
 
-  mutating func value(depth: Int = 0) throws(JSONValue.Failure) -> JSONValue {
+  public mutating func value(depth: Int = 0) throws(JSONValue.Failure) -> JSONValue {
     guard depth < Self.deepest else { throw failure("nested too deep") }
     skipSpace()
     guard index < bytes.endIndex else { throw failure("it ends within a value") }
@@ -166,7 +166,7 @@ struct JSONReader {
 
   /// Enters `{"name": [` at the beginning of a document, whose items then come one by one, so that a
   /// document that was cut still gives those before the cut.
-  mutating func openArray(named name: String) throws(JSONValue.Failure) {
+  public mutating func openArray(named name: String) throws(JSONValue.Failure) {
     guard take("{") else { throw failure("no object") }
     skipSpace()
     guard try string().elementsEqual(name.utf8), take(":"), take("[") else {
@@ -175,7 +175,7 @@ struct JSONReader {
   }
 
   /// The next item of the array that was entered; nil at its end.
-  mutating func nextItem() throws(JSONValue.Failure) -> JSONValue? {
+  public mutating func nextItem() throws(JSONValue.Failure) -> JSONValue? {
     if take("]") { return nil }
     _ = take(",")
     return try value()

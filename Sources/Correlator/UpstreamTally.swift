@@ -1,0 +1,101 @@
+import Evidence
+
+/// Running statistics of one upstream.
+struct UpstreamTally: Sendable {
+  var statistics: UpstreamStatistics
+  private(set) var habits = Habits()
+  /// How often connections were reused after a gap of each length (`ReuseGaps.bucket`).
+  private(set) var reuseGaps: [Int: UInt64] = [:]
+  var latency = Latency()
+  private var recentChecks: [(time: Timestamp, check: PortCheck)] = []
+  /// The backend's latest closes, healthy ones too, in the order in which they were told.
+  private var recentCloses: [(time: Timestamp, id: UInt64)] = []
+
+  init(_ upstream: String) { statistics = UpstreamStatistics(upstream: upstream) }
+
+  /// Requests that were seen to be answered, at least.
+  var answered: Int {
+    habits.answered + statistics.idleCloses + Int(clamping: reuseGaps.values.reduce(0, &+))
+  }
+
+  /// How long the backend keeps an idle connection, as far as its closes tell.
+  var idleTimeout: Estimate? { habits.idle.estimate }
+
+  mutating func count(_ connection: Connection) {
+    statistics.connectionsEnded += 1
+    if connection.manner == .refused { statistics.refused += 1 }
+    if connection.responderReset != nil, connection.manner != .refused { statistics.resets += 1 }
+    if connection.closer == .originator { statistics.nginxCloses += 1 }
+    habits.add(connection)
+    guard connection.closer == .responder else { return }
+    if connection.phase == .idle, connection.manner == .fin {
+      statistics.idleCloses += 1
+    } else if connection.phase == .unknown, connection.manner == .fin {
+      // Light capture: idle or not, nobody knows.
+    } else if connection.manner != .refused {
+      statistics.abnormalCloses += 1
+    }
+  }
+
+  mutating func count(_ closes: OrdinaryCloses) {
+    statistics.connectionsEnded += closes.byResponder + closes.byOriginator + closes.inUnknownPhase
+    statistics.idleCloses += closes.byResponder
+    statistics.nginxCloses += closes.byOriginator
+  }
+
+  mutating func count(_ gaps: ReuseGaps) { reuseGaps.merge(gaps.counts) { $0 &+ $1 } }
+
+  mutating func count(_ check: PortCheck, at time: Timestamp) {
+    statistics.checks += 1
+    if check.outcome == .open { statistics.checksOpen += 1 }
+    recentChecks.append((time, check))
+    if recentChecks.count > 600 { recentChecks.removeFirst(300) }
+  }
+
+  func checks(around time: TimeEstimate) -> PortChecks {
+    // A check says something about its own moment; ten seconds later it is another story.
+    let near = recentChecks.suffix(60).filter { ($0.time - time.best).magnitude < .seconds(10) }
+    return PortChecks(
+      before: near.last { $0.time <= time.best }.map { ($0.time, $0.check.outcome) },
+      after: near.first { $0.time > time.best }.map { ($0.time, $0.check.outcome) },
+      // What a port speaks changes seldom.
+      speaksTLS: recentChecks.last { $0.check.speaksTLS != nil }?.check.speaksTLS)
+  }
+
+  /// A close by the backend, as soon as it is told.
+  mutating func note(_ connection: Connection) {
+    guard connection.closer == .responder, connection.manner != .refused,
+      let closed = connection.closedAt
+    else { return }
+    if recentCloses.suffix(8).contains(where: { $0.id == connection.id }) { return }
+    recentCloses.append((closed, connection.id))
+    if recentCloses.count > 4096 { recentCloses.removeFirst(2048) }
+  }
+
+  /// How many other connections the backend closed within 50 ms of this one's close: one by one they
+  /// go by their own timers, together they go with the process that held them.
+  func closedTogether(with connection: Connection) -> Int {
+    guard let closed = connection.closedAt else { return 0 }
+    var others: Set<UInt64> = []
+    for close in recentCloses.reversed() {
+      // They are told in about the order of time.
+      if close.time < closed - .seconds(2) { break }
+      if (close.time - closed).magnitude <= .milliseconds(50), close.id != connection.id {
+        others.insert(close.id)
+      }
+    }
+    return others.count
+  }
+
+  /// Everything measured, for a report.
+  func measured() -> UpstreamStatistics {
+    var all = statistics
+    all.idleTimeout = habits.idle.latest
+    all.requestLimit = habits.requestLimit
+    all.requestAge = habits.age.latest
+    all.sizeThreshold = habits.sizeThreshold
+    all.mostOpen = habits.mostOpen
+    all.reuses = reuseGaps.values.reduce(0, &+)
+    return all
+  }
+}
