@@ -44,7 +44,7 @@ public struct UpstreamGroup: Hashable, Codable, Sendable {
   /// differ.
   public var retry: RetryRules?
   /// Whether it keeps connections though nobody wrote `keepalive`: nginx's default since 1.29.7; nil
-  /// where that was not told.
+  /// where it is written, or that was not told.
   public var keepaliveIsDefault: Bool?
 
   public init(

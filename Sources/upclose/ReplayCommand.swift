@@ -311,10 +311,9 @@ private struct Replay {
       feed.replay.correlator.observe(
         Observation(host: hostName(), time: TimeEstimate(exactly: time), fact: fact))
     }
-    let result = analyzeCapture(
-      path: path, options: options, reuse: { put($0, .reuseGaps($1)) },
-      answers: { put($0, .responseTimes($1)) }
-    ) {
+    func reuse(_ time: Timestamp, _ gaps: ReuseGaps) { put(time, .reuseGaps(gaps)) }
+    func answers(_ time: Timestamp, _ times: ResponseTimes) { put(time, .responseTimes(times)) }
+    let result = analyzeCapture(path: path, options: options, reuse: reuse, answers: answers) {
       var connection = $0
       connection.id |= number << 48
       feed.replay.put(connection)

@@ -147,7 +147,7 @@ struct SettingsReader {
       }
       if let keepalive, keepalive > 0 {
         group.keepalive = keepalive
-        group.keepaliveIsDefault = !block.contains { $0.name == "keepalive" }
+        if !block.contains(where: { $0.name == "keepalive" }) { group.keepaliveIsDefault = true }
         // Neither directive existed before 1.15.3: connections were kept until the peer closed.
         let hasLimits = build.version.map { $0 >= NginxVersion(1, 15, 3) } ?? true
         group.keepaliveTimeout = timeout ?? (hasLimits ? .seconds(60) : nil)

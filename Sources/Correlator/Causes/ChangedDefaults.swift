@@ -40,7 +40,7 @@ struct ChangedDefaults: CauseRule {
 
   func ruledOut(_ c: Case) -> String? {
     guard c.close?.requestAfterFIN == true, let group = c.group, group.keepalive != nil,
-      group.keepaliveIsDefault == false
+      group.keepaliveIsDefault != true
     else { return nil }
     return "keepalive is written in the configuration: no changed default"
   }
