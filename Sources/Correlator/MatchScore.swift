@@ -84,6 +84,10 @@ struct MatchScore {
     case .connectFailed:
       if line.errno == 111 { return close.manner == .refused ? 15 : nil }
       if line.errno == 110 { return close.connState == .s0 ? 10 : nil }
+      if let errno = line.errno, [100, 101, 112, 113].contains(errno) {
+        // An ICMP message answered the SYN, or nothing did.
+        return close.connState == .s0 || close.connState == .sh ? 12 : nil
+      }
       // 104: an established connection, new or cached, was reset before anything was written.
       return reset && close.manner != .refused
         ? (close.requestDelivery == .neverSent ? 12 : 2) : nil
@@ -99,11 +103,16 @@ struct MatchScore {
       if close.phase == .unknown { return 6 }
       return close.phase == .awaitingResponse || close.phase == .receivingResponse
         ? 12 : close.exchanges == 0 ? 4 : -12
+    case .recvFailed where line.errno == 110:
+      return close.manner == .timeout ? 12 : nil
     case .recvFailed, .sendFailed, .tlsTransferFailed:
       guard byResponder || close.requestAfterFIN, reset, close.manner != .refused else {
         return nil
       }
       return close.responderFIN != nil && line.errno == 104 ? 0 : 12
+    case .bodyClosed where line.scheme == "https":
+      // Encrypted, a short answer looks like a whole one.
+      return byResponder && close.responderFIN != nil ? 4 : nil
     case .bodyClosed:
       return byResponder && close.responderFIN != nil
         ? bodyScore(close.phase) : nil
@@ -112,10 +121,11 @@ struct MatchScore {
     case .tlsClosed:
       return byResponder && close.phase != .connecting ? 8 : nil
     case .tlsHandshakeFailed, .tlsCertificateRejected, .invalidResponse, .invalidChunked,
-      .protocolError, .prematureResponse, .headerTooBig:
+      .protocolError, .prematureResponse, .headerTooBig, .noValidHeader:
       return close.closer == .originator ? 8 : close.closer == .responder ? 0 : nil
     case .tlsTimedOut, .sendTimedOut, .headerTimedOut, .bodyTimedOut:
-      return close.closer == .originator ? 12 : nil
+      // nginx's FIN waits behind a request that nobody acknowledges.
+      return close.closer == .originator || close.manner == .timeout ? 12 : nil
     case .upgradedFailed, .streamFailed:
       return close.manner == .refused ? (line.errno == 111 ? 12 : nil) : reset ? 8 : nil
     case .upgradedTimedOut, .streamTimedOut:
@@ -124,6 +134,25 @@ struct MatchScore {
       // No packet is sent for a missing name, a full table or a disabled peer.
       return nil
     }
+  }
+
+  /// Whether the connection behind an error may have ended as a healthy one does: nginx does not like
+  /// the answer and closes, or the answer's end is encrypted.
+  static func mayEndInOrder(_ line: NginxLine) -> Bool {
+    switch line.message {
+    case .invalidResponse, .invalidChunked, .protocolError, .headerTooBig, .noValidHeader,
+      .prematureResponse:
+      true
+    case .bodyClosed: line.scheme == "https"
+    default: false
+    }
+  }
+
+  /// Whether an orderly end may be one of those: nginx closes at once.
+  static func mayBeRefusal(_ connection: Connection) -> Bool {
+    guard connection.closedAt != nil else { return false }
+    return connection.closer == .responder
+      || connection.idleBeforeClose.map { $0 < .milliseconds(20) } ?? false
   }
 
   private func bodyScore(_ phase: Phase) -> Double {

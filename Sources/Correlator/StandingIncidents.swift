@@ -56,11 +56,15 @@ struct StandingIncidents {
   }
 
   /// More is known of a connection, or a new close may fit an error that has none.
-  mutating func learned(of connection: Connection) {
+  /// - Parameter isOrderly: it ended as a healthy one does.
+  mutating func learned(of connection: Connection, isOrderly: Bool = false) {
     if let id = incidentOfClose[connection.id] {
       doubtful.insert(id)
     } else if let waiting = unmatched[connection.flow.responder] {
-      doubtful.formUnion(waiting)
+      doubtful.formUnion(
+        isOrderly
+          ? waiting.filter { fresh[$0].map { MatchScore.mayEndInOrder($0.error.line) } ?? false }
+          : waiting)
     }
   }
 

@@ -52,7 +52,8 @@ public enum NginxMessage: String, Hashable, Codable, Sendable, CaseIterable {
   case invalidResponse
   /// `upstream prematurely sent response`.
   case prematureResponse
-  /// `upstream sent no valid HTTP/1.0 header`: taken as HTTP/0.9, not a 502.
+  /// `upstream sent no valid HTTP/1.0 header`: taken as HTTP/0.9, not a 502; the client gets what came,
+  /// without a header.
   case noValidHeader
   /// FastCGI, gRPC, HTTP/2 or memcached protocol errors, resets and GOAWAY.
   case protocolError
@@ -101,7 +102,7 @@ extension NginxMessage {
   public var isUpstreamFailure: Bool {
     switch self {
     case .temporarilyDisabled, .extraData, .streamEnded, .clientClosed, .applicationMessage,
-      .reload, .lifecycle, .workerCrashed, .logsReopened, .other, .noValidHeader:
+      .reload, .lifecycle, .workerCrashed, .logsReopened, .other:
       false
     default: true
     }

@@ -34,7 +34,9 @@ struct AcceptQueueOverflow: CauseRule {
         EvidenceItem(
           "sockets",
           "the kernel dropped \(c.listenOverflows) connections in those seconds because an accept "
-            + "queue was full (ListenOverflows)", decibans: 12))
+            + "queue was full (ListenOverflows)",
+          // One counter for all listeners of the host: whose queue it was, the listener must say.
+          decibans: c.fullQueue != nil ? 12 : c.backends.isEmpty ? 6 : 3))
     }
     if let use = c.backendDescriptors, use.used * 20 >= use.limit * 19 {
       // Without a descriptor nothing is accepted, and the queue fills.

@@ -6,7 +6,8 @@ struct StaleKeepalive: CauseRule {
   let id = CauseID.staleKeepalive
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    guard let close = c.close, close.closer != .originator || close.requestAfterFIN,
+    // What something in between sent says nothing about the backend's timer.
+    guard let close = c.close, close.closer != .middlebox, close.closer != .originator || close.requestAfterFIN,
       !c.line.message.isInBody, c.isReused != false
     else { return [] }
     var items: [EvidenceItem] = []
