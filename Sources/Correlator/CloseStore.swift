@@ -72,6 +72,13 @@ struct CloseStore {
     return gone.values.filter { $0.incident == nil }.map(\.connection).sorted { $0.id < $1.id }
   }
 
+  /// Closed so soon after the last byte that the answer may not have been what was waited for.
+  private static func isEarly(_ connection: Connection) -> Bool {
+    connection.idleBeforeClose.map { $0 < .milliseconds(20) } ?? false
+      && (connection.closer == .responder || connection.originatorReset != nil
+        || connection.exchanges == nil || connection.exchanges == 1)
+  }
+
   /// Whether a close may stand behind an error at all; the healthy end of an idle connection does not.
   static func isAbnormal(_ connection: Connection) -> Bool {
     if connection.requestAfterFIN || connection.originatorReset != nil
@@ -80,7 +87,11 @@ struct CloseStore {
       return true
     }
     switch connection.phase {
-    case .idle: return connection.closer == .responder && connection.exchanges == 0
+    case .idle:
+      if connection.closer == .originator { return isEarly(connection) }
+      guard connection.closer == .responder else { return false }
+      // Behind TLS a body that was cut looks like one that was whole.
+      return connection.exchanges == 0 || connection.exchanges == nil && isEarly(connection)
     default: return connection.closer != .none || connection.connState == .s0
     }
   }

@@ -30,7 +30,7 @@ struct Habits: Sendable {
   private(set) var isLivesCut = false
 
   /// A close so soon after an answer is not an idle timer's.
-  static let atOnce = TimeSpan.milliseconds(50)
+  static let atOnce = TimeSpan.milliseconds(200)
 
   mutating func add(_ connection: Connection) {
     addServed(connection)

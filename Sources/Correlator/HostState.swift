@@ -31,7 +31,7 @@ struct HostState {
   private var endpointOfInode: [UInt64: Endpoint] = [:]
   /// Every process that ever held a socket of an endpoint; its end does not remove it.
   private var processes: [Endpoint: [Int32: ProcessIdentity]] = [:]
-  private var deaths: [Death] = []
+  private(set) var deaths: [Death] = []
   private var queues: [(time: Timestamp, sighting: SocketSighting)] = []
 
   /// Entries kept at most; the oldest go first.
@@ -235,16 +235,6 @@ struct HostState {
       successor: lineage.successor(of: death.pid, endedAt: death.time.best),
       parentLives: parent.map { parent in !deaths.contains { $0.pid == parent } },
       served: lineage.requestsServed(by: death.pid))
-  }
-
-  /// How many processes behind an endpoint ended within half a second of a moment.
-  func endings(behind endpoint: Endpoint, around moment: TimeEstimate) -> Int {
-    let pids = Set(backends(of: endpoint).map(\.pid))
-    let ended = deaths.filter {
-      pids.contains($0.pid) && !$0.isKernelsWord
-        && $0.time.distance(to: moment) <= .milliseconds(500)
-    }
-    return Set(ended.map(\.pid)).count
   }
 
   /// From the kernel's word to the end of the process.

@@ -58,7 +58,7 @@ struct RequestLimit: CauseRule {
           "packets", "\(c.closedTogether) others were closed with it: a counter closes one by one",
           decibans: -15))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if c.ownerDied {
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -45))
     }

@@ -7,6 +7,8 @@ struct StaleKeepalive: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.closer != .originator || close.requestAfterFIN,
+      // What the backend did not send says nothing of the backend.
+      close.closer != .middlebox,
       !c.line.message.isInBody, c.isReused != false
     else { return [] }
     var items: [EvidenceItem] = []
@@ -70,7 +72,14 @@ struct StaleKeepalive: CauseRule {
           "the backend closed \(c.closedTogether) other connections within 50 ms, not at its idle limit",
           decibans: -10))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if let asked = c.ownerAsked, let closed = close.closedAt, asked.time <= closed {
+      items.append(
+        EvidenceItem(
+          "trace",
+          "its owner had been sent \(signalName(asked.signal.signal)) \(closed - asked.time) before",
+          decibans: -20, time: asked.time))
+    }
+    if c.ownerDied {
       // The close has another author than a timer.
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -45))
