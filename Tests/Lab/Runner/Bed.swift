@@ -58,16 +58,18 @@ final class Bed: Sendable {
     directory = ground.directory
     try ground.makeDirectory(undo)
     let addresses = scenario.backends.indices.map { IPAddress(v4: 0x0ae7_0702 + UInt32($0)) }
+    let relay = scenario.relay.map { Relay($0) }
+    if let relay { undo.register("end the relay") { relay.stop() } }
     let spaces = try ground.makeNamespaces(
-      nginx: Self.nginxAddress, backends: addresses, undo: undo)
+      nginx: Self.nginxAddress, backends: addresses, undo: undo,
+      relay: relay.map { relay in { try relay.start(nginx: $0, backends: $1) } })
     (nginxSpace, backendSpace) = (spaces.nginx, spaces.backends)
-    if let delay = scenario.delay {
-      guard let tc = findProgram("tc") else {
-        throw ProbeError(doing: "find tc", reason: "it is of iproute2")
+    if let ports = scenario.localPorts {
+      try nginxSpace.run {
+        try writeFile(
+          "\(ports.first) \(ports.last)", to: "/proc/sys/net/ipv4/ip_local_port_range",
+          flags: O_WRONLY)
       }
-      let arguments = ["qdisc", "add", "dev", "veth0", "root", "netem", "delay", "\(delay)ms"]
-      let output = "\(directory)/tc.out"
-      try spaces.backends.run { _ = try runProgram(tc, arguments, output: output) }
     }
     servers = try zip(scenario.backends, addresses).map { spec, address in
       try Self.makeServer(spec, address, ground, options, spaces.backends, undo)

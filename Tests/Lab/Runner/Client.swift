@@ -2,6 +2,7 @@ import Evidence
 import Glibc
 import LabWorld
 import LinuxHost
+import Synchronization
 
 /// What came of one request.
 struct Answer: Sendable {
@@ -18,6 +19,7 @@ struct Answer: Sendable {
 struct Client {
   var frontend: Endpoint
   var isCancelled: () -> Bool
+  private static let counter = Atomic<UInt32>(0)
 
   struct Request {
     var method: String
@@ -49,7 +51,8 @@ struct Client {
   func exchange(_ request: Request) throws -> Answer { finish(try send(request)) }
 
   /// Sends what the socket takes at once: all of a request without a large body.
-  func send(_ request: Request) throws -> Pending {
+  /// - Parameter withheld: so many bytes of the end are kept for `push`.
+  func send(_ request: Request, withheld: Int = 0) throws -> Pending {
     var text = "\(request.method) \(request.path) HTTP/1.1\r\nHost: lab.example\r\n"
     text += "Connection: close\r\n"
     for header in request.headers { text += header + "\r\n" }
@@ -60,7 +63,10 @@ struct Client {
     bytes += [UInt8](repeating: UInt8(ascii: "x"), count: request.body)
     let pending = Pending(descriptor: try connected(), request: request, bytes: bytes)
     _ = fcntl(pending.descriptor, F_SETFL, O_NONBLOCK)
+    let rest = pending.unsent.suffix(withheld)
+    pending.unsent = pending.unsent.dropLast(withheld)
     push(pending)
+    pending.unsent += rest
     return pending
   }
 
@@ -70,12 +76,21 @@ struct Client {
   }
 
   private func connected() throws -> Int32 {
+    // Each from another address of the loopback: where nginx is to run out of local ports, its clients
+    // are not.
+    let host = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue % 250 + 2
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else {
       throw ProbeError(doing: "open a socket", reason: errorText(errno))
     }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = (0x7f00_0000 | UInt32(host)).bigEndian
+    _ = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
     address.sin_addr.s_addr = (frontend.address.v4 ?? 0).bigEndian
     address.sin_port = frontend.port.bigEndian
     let result = withUnsafePointer(to: &address) { pointer in
@@ -91,7 +106,8 @@ struct Client {
     return descriptor
   }
 
-  private func push(_ pending: Pending) {
+  /// Sends more of it, as much as the socket takes at once.
+  func push(_ pending: Pending) {
     guard !pending.unsent.isEmpty else { return }
     let count = pending.unsent.withUnsafeBytes { raw in
       Glibc.send(pending.descriptor, raw.baseAddress, raw.count, Int32(MSG_NOSIGNAL))

@@ -19,7 +19,7 @@ struct Injection: Sendable {
   func token(_ number: Int) -> String { "lab\(stream)x\(number)z" }
 
   func path(_ token: String, word: String? = nil) -> String {
-    "/\(fault.backend)/fault/\(word ?? self.word)/\(token)"
+    (fault["at"] ?? "/\(fault.backend)/fault/\(word ?? self.word)") + "/\(token)"
       + (fault["ms"].map { "?ms=\($0)" } ?? "")
   }
 
@@ -62,8 +62,9 @@ struct Injection: Sendable {
   private func isFailure(_ answer: Answer) -> Bool {
     if let wanted = fault["status"] {
       let status = answer.status.map(String.init) ?? "nothing"
-      if wanted == "cut" { return answer.status == 200 && !answer.isWhole }
-      return wanted.split(separator: ",").contains { $0 == status }
+      return wanted.split(separator: ",").contains {
+        $0 == "cut" ? answer.status == 200 && !answer.isWhole : $0 == status
+      }
     }
     return answer.status == 502 || answer.status == 504
   }
@@ -106,7 +107,13 @@ extension Injection {
 
   var maker: any FaultMaker {
     switch fault.kind {
-    case "stale", "reset-idle", "limit": StaleRace()
+    case "stale", "limit", "reload": StaleRace()
+    case "crossing", "idle": Crossing()
+    case "silence", "unroutable", "blackhole": Firewall()
+    case "forge": ForgedReset()
+    case "queue": FullQueue()
+    case "crowd": Crowd()
+    case "disable": DisabledPeers()
     case "kill": KilledWorker()
     case "restart": Restart()
     case "refused": Refused()

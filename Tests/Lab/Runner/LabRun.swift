@@ -45,9 +45,9 @@ struct LabRun {
     for source in result.report.books.sources where source.lost > 0 {
       print("  \(source.source): \(source.lost) LOST")
     }
-    for (reason, count) in result.judgement.failures.sorted(by: { $0.key < $1.key }) {
-      print("  not made: \(reason) (\(count))")
-    }
+    let failures = result.judgement.failures.sorted { $0.key < $1.key }
+    for (reason, count) in failures.prefix(12) { print("  not made: \(reason) (\(count))") }
+    if failures.count > 12 { print("  ... and \(failures.count - 12) other reasons") }
     for outcome in result.judgement.outcomes.filter(\.isWrong) { print("  " + outcome.wrongLine) }
   }
 

@@ -19,6 +19,17 @@ struct Site {
 extension Launch {
   /// - Throws: `ProbeError`, `ScenarioError`.
   static func make(_ spec: Scenario.BackendSpec, _ site: Site) throws -> Launch {
+    var launch = try server(spec, site)
+    // A wrong scheme is a fault of nginx's configuration.
+    switch spec.parameters["pass"] {
+    case "http": launch.pass = "proxy_pass http://GROUP;"
+    case "https": launch.pass = "proxy_pass https://GROUP;"
+    default: break
+    }
+    return launch
+  }
+
+  private static func server(_ spec: Scenario.BackendSpec, _ site: Site) throws -> Launch {
     switch spec.kind {
     case "lab": lab(spec, site)
     case "gunicorn": gunicorn(spec, site)

@@ -30,7 +30,8 @@ struct NginxText {
       worker_processes \(scenario.nginxWorkers);
       pid \(directory)/nginx.pid;
       error_log \(directory)/error.log info;
-      events { worker_connections 512; }
+      \(lines("main", nil))
+      events { \(events) }
       http {
       \(accessLog)
       \(temporaryPaths)
@@ -58,6 +59,11 @@ struct NginxText {
       }
 
       """
+  }
+
+  private var events: String {
+    let own = lines("events", nil)
+    return own.isEmpty ? "worker_connections 512;" : own
   }
 
   private var pairServers: String {

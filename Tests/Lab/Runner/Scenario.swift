@@ -9,8 +9,10 @@ struct Scenario: Sendable {
   /// Lines for nginx's configuration, by where they go.
   var nginx: [NginxLine] = []
   var nginxWorkers = 1
-  /// Milliseconds by which every packet from the backends is late.
-  var delay: Int?
+  /// What stands between nginx and its backends; nil: nothing.
+  var relay: RelaySpec?
+  /// The first and the last of nginx's local ports.
+  var localPorts: (first: Int, last: Int)?
   var load: [LoadSpec] = []
   /// Those of one phase are made at once, the phases one after the other.
   var phases: [[FaultSpec]] = [[]]
@@ -30,11 +32,20 @@ struct Scenario: Sendable {
   }
 
   struct NginxLine: Sendable {
-    /// `http`, `server`, `upstream` or `location`.
+    /// `main`, `events`, `http`, `server`, `upstream` or `location`.
     var place: String
     /// Only for this backend; nil: for all.
     var backend: String?
     var text: String
+  }
+
+  struct RelaySpec: Sendable {
+    /// Milliseconds that each packet takes, either way.
+    var delay: Int64
+    /// A connection on which nothing went for so many milliseconds is forgotten, as a firewall does.
+    var forget: Int64?
+    /// Who sends on a forgotten connection gets a reset; else nothing.
+    var resets: Bool
   }
 
   struct LoadSpec: Sendable {
@@ -110,15 +121,20 @@ extension Scenario {
       backends.append(BackendSpec(name: positional[0], kind: positional[1], parameters: pairs))
     case "nginx" where words.count >= 2:
       let place = words[0].split(separator: ":").map(String.init)
-      guard ["http", "server", "upstream", "location"].contains(place[0]) else { return false }
+      guard ["main", "events", "http", "server", "upstream", "location"].contains(place[0]) else { return false }
       nginx.append(
         NginxLine(
           place: place[0], backend: place.count > 1 ? place[1] : nil,
           text: words.dropFirst().joined(separator: " ")))
     case "workers" where words.count == 1:
       nginxWorkers = Int(words[0]) ?? 1
-    case "delay" where words.count == 1:
-      delay = Int(words[0])
+    case "relay" where positional.isEmpty:
+      relay = RelaySpec(
+        delay: pairs["delay"].flatMap(Int64.init) ?? 0, forget: pairs["forget"].flatMap(Int64.init),
+        resets: pairs["answer"] == "reset")
+    case "ports" where words.count == 2:
+      guard let first = Int(words[0]), let last = Int(words[1]) else { return false }
+      localPorts = (first, last)
     case "load" where positional.count == 1:
       load.append(
         LoadSpec(

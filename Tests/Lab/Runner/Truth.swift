@@ -46,7 +46,7 @@ final class TruthBook: Sendable {
   func add(_ truth: Truth) { state.withLock { $0.truths.append(truth) } }
 
   func addFailure(_ kind: String, _ reason: String) {
-    state.withLock { $0.failed["\(kind): \(reason)", default: 0] += 1 }
+    state.withLock { $0.failed["\(kind): \(reason.prefix(160))", default: 0] += 1 }
   }
 
   var truths: [Truth] { state.withLock { $0.truths } }

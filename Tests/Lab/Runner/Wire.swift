@@ -18,6 +18,8 @@ final class Wire: Sendable {
     /// By token, in order.
     var requests: [String: [Sighting]] = [:]
     var opened: [Sighting] = []
+    /// By nginx's port: what it has acknowledged last.
+    var acknowledged: [UInt16: UInt32] = [:]
   }
   private let state = Mutex(State())
   private let thread = Mutex<ProbeThread?>(nil)
@@ -63,6 +65,9 @@ final class Wire: Sendable {
 
   func sightings(of token: String) -> [Sighting] { state.withLock { $0.requests[token] ?? [] } }
 
+  /// The sequence number that nginx expects next on a connection.
+  func expected(on port: UInt16) -> UInt32? { state.withLock { $0.acknowledged[port] } }
+
   /// Ports from which a connection to this backend was opened in that time.
   func opened(to backend: IPAddress, from begin: Timestamp, to end: Timestamp) -> Set<UInt16> {
     state.withLock { state in
@@ -77,7 +82,7 @@ final class Wire: Sendable {
   private static func openSocket() -> Int32? {
     let everything = UInt16(3).bigEndian
     let wire = socket(
-      AF_PACKET, Int32(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), Int32(everything))
+      AF_PACKET, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), Int32(everything))
     guard wire >= 0 else { return nil }
     var size: Int32 = 32 << 20
     let force: Int32 = 33  // SO_RCVBUFFORCE, asm-generic/socket.h
@@ -86,30 +91,36 @@ final class Wire: Sendable {
   }
 
   private func run(_ thread: ProbeThread, _ wire: Int32) {
-    var frame = [UInt8](repeating: 0, count: 64 << 10)
+    var packet = [UInt8](repeating: 0, count: 64 << 10)
     while !thread.shouldStop {
       guard thread.waitReadable([wire], milliseconds: 200).contains(wire) else { continue }
       while true {
-        let count = recv(wire, &frame, frame.count, Int32(MSG_DONTWAIT))
+        let count = recv(wire, &packet, packet.count, Int32(MSG_DONTWAIT))
         guard count > 0 else { break }
-        look(frame[..<count])
+        look(packet[..<count])
       }
     }
   }
 
-  /// Ethernet, IPv4, TCP, towards a backend.
-  private func look(_ frame: ArraySlice<UInt8>) {
-    guard frame.count >= 54, frame[12] == 8, frame[13] == 0, frame[23] == 6 else { return }
-    let tcp = 14 + Int(frame[14] & 15) * 4
-    guard frame.count >= tcp + 20, frame[26] == 10, frame[30] == 10, frame[33] != 1 else { return }
-    let address = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(frame[30 + $1]) }
+  /// IPv4, TCP, towards a backend.
+  private func look(_ packet: ArraySlice<UInt8>) {
+    guard packet.count >= 40, packet[0] >> 4 == 4, packet[9] == 6 else { return }
+    let tcp = Int(packet[0] & 15) * 4
+    guard packet.count >= tcp + 20, packet[12] == 10, packet[16] == 10, packet[19] != 1 else {
+      return
+    }
+    let address = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[16 + $1]) }
     let sighting = Sighting(
-      port: UInt16(frame[tcp]) << 8 | UInt16(frame[tcp + 1]), backend: IPAddress(v4: address),
+      port: UInt16(packet[tcp]) << 8 | UInt16(packet[tcp + 1]), backend: IPAddress(v4: address),
       time: currentTime())
-    if frame[tcp + 13] & 0x12 == 0x02 { state.withLock { $0.opened.append(sighting) } }
-    let data = tcp + Int(frame[tcp + 12] >> 4) * 4
-    let end = min(frame.count, 14 + Int(frame[16]) << 8 + Int(frame[17]))
-    guard data < end, let token = Self.token(in: frame[data..<end]) else { return }
+    if packet[tcp + 13] & 0x10 != 0 {
+      let number = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[tcp + 8 + $1]) }
+      state.withLock { $0.acknowledged[sighting.port] = number }
+    }
+    if packet[tcp + 13] & 0x12 == 0x02 { state.withLock { $0.opened.append(sighting) } }
+    let data = tcp + Int(packet[tcp + 12] >> 4) * 4
+    let end = min(packet.count, Int(packet[2]) << 8 + Int(packet[3]))
+    guard data < end, let token = Self.token(in: packet[data..<end]) else { return }
     state.withLock { state in
       // A retransmission is the same try.
       if state.requests[token]?.last?.port != sighting.port {

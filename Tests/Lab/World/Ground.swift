@@ -49,9 +49,12 @@ package struct Ground: Sendable {
     undo.register("remove \(directory)") { try removeTree(directory) }
   }
 
-  /// - Parameter backends: addresses of the backends' side, all in nginx's network of 24 bits.
+  /// - Parameters:
+  ///   - backends: addresses of the backends' side, all in nginx's network of 24 bits.
+  ///   - relay: makes `veth0` in each of the two namespaces, instead of a veth.
   package func makeNamespaces(
-    nginx: IPAddress, backends: [IPAddress], undo: Undo
+    nginx: IPAddress, backends: [IPAddress], undo: Undo,
+    relay: ((Namespace, Namespace) throws -> Void)? = nil
   ) throws -> (nginx: Namespace, backends: Namespace) {
     let names = ["\(name)-nginx", "\(name)-backends"]
     for name in names {
@@ -61,21 +64,25 @@ package struct Ground: Sendable {
       }
       try configure(["netns", "add", name])
     }
-    try configure([
-      "link", "add", "veth0", "netns", names[0], "type", "veth", "peer", "name", "veth0", "netns",
-      names[1],
-    ])
+    let spaces = try names.map { name in
+      let space = try Namespace(name: name)
+      undo.register("leave namespace \(name)") { space.close() }
+      return space
+    }
+    if let relay {
+      try relay(spaces[0], spaces[1])
+    } else {
+      try configure([
+        "link", "add", "veth0", "netns", names[0], "type", "veth", "peer", "name", "veth0",
+        "netns", names[1],
+      ])
+    }
     for (name, own) in zip(names, [[nginx], backends]) {
       for address in own {
         try configure(["-n", name, "address", "add", "\(address)/24", "dev", "veth0"])
       }
       try configure(["-n", name, "link", "set", "lo", "up"])
       try configure(["-n", name, "link", "set", "veth0", "up"])
-    }
-    let spaces = try names.map { name in
-      let space = try Namespace(name: name)
-      undo.register("leave namespace \(name)") { space.close() }
-      return space
     }
     return (spaces[0], spaces[1])
   }

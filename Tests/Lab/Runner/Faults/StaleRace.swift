@@ -9,7 +9,7 @@ import Synchronization
 /// nginx's worker is stopped while the backend's FINs arrive and POSTs already wait; continued, it takes
 /// up the clients' requests first, as a busy event loop would. The connections are warmed at once (also
 /// with the worker stopped, so that each request has to open its own), and with `requests=N` each
-/// answers so many before it is left alone.
+/// answers so many before it is left alone. With `signal=HUP` the backend is told to reload instead.
 struct StaleRace: FaultMaker {
   func make(_ number: Int, _ injection: Injection) throws -> Int {
     let bed = injection.bed
@@ -21,11 +21,17 @@ struct StaleRace: FaultMaker {
       try HTTPClient(to: bed.frontend) { bed.isCancelled }
     }
     var idleSince: Int64 = 0
+    var warmed: [String] = []
     for round in 0..<injection.fault.number("requests", 1) {
+      // Idle in between for longer than it takes at the end: it is not the idleness that ends it.
+      if round > 0 { try injection.rest(milliseconds: Int64(injection.fault.number("gap", 0))) }
       idleSince = monotonicMilliseconds()
-      try warm(clients, injection, number + 20 * (1 + round % 3))
+      warmed = try warm(clients, injection, number + 20 * (1 + round % 3))
     }
-    try injection.rest(milliseconds: idleSince + idle - lead - monotonicMilliseconds())
+    let signal = injection.fault["signal"].map(Self.signal)
+    try injection.rest(
+      milliseconds: signal == nil
+        ? idleSince + idle - lead - monotonicMilliseconds() : 100)
     let tokens = clients.indices.map { injection.token(number + $0) }
     let begin = currentTime()
     try bed.standstill.withLock { _ in
@@ -34,7 +40,10 @@ struct StaleRace: FaultMaker {
       for (client, token) in zip(clients, tokens) {
         try client.send(injection.fault.method, injection.path(token, word: "stale"))
       }
-      try awaitCloses(server, bed)
+      if let signal { server.signal(signal) }
+      let ports = Set(
+        warmed.compactMap { bed.wire.port(of: $0, to: server.endpoint.address) })
+      try awaitCloses(server, ports, bed)
     }
     var made = 0
     for (client, token) in zip(clients, tokens) {
@@ -47,14 +56,27 @@ struct StaleRace: FaultMaker {
     return made
   }
 
+  private static func signal(_ name: String) -> Int32 {
+    switch name {
+    case "HUP": SIGHUP
+    case "USR1": SIGUSR1
+    case "USR2": SIGUSR2
+    default: SIGTERM
+    }
+  }
+
   /// One answer on each client's connection, all under way at the same time.
-  private func warm(_ clients: [HTTPClient], _ injection: Injection, _ number: Int) throws {
+  /// - Returns: the requests' tokens.
+  private func warm(
+    _ clients: [HTTPClient], _ injection: Injection, _ number: Int
+  ) throws -> [String] {
     let bed = injection.bed
+    let tokens = clients.indices.map { injection.token(number + $0) }
     try bed.standstill.withLock { _ in
       try bed.nginx.stopWorker()
       defer { bed.nginx.continueWorker() }
-      for (index, client) in clients.enumerated() {
-        try client.send("GET", injection.path(injection.token(number + index), word: "warm"))
+      for (client, token) in zip(clients, tokens) {
+        try client.send("GET", injection.path(token, word: "warm"))
       }
     }
     for client in clients {
@@ -65,14 +87,17 @@ struct StaleRace: FaultMaker {
           reason: "the client got \(response.status)")
       }
     }
+    return tokens
   }
 
-  /// All of nginx's connections to the backend that were open have been closed by it. Where that does
-  /// not come soon, some were not idle: then nothing is lost, and those races do not happen.
-  private func awaitCloses(_ server: Server, _ bed: Bed) throws {
+  /// The warmed connections (where they are not known, all) have been closed by the backend. Where that
+  /// does not come soon, some were not idle: then nothing is lost, and those races do not happen.
+  private func awaitCloses(_ server: Server, _ ports: Set<UInt16>, _ bed: Bed) throws {
     let end = monotonicMilliseconds() + 1500
     while monotonicMilliseconds() < end, !bed.isCancelled {
-      let rows = try TCPTable().rows.filter { $0.remote == server.endpoint }
+      let rows = try TCPTable().rows.filter { 
+        $0.remote == server.endpoint && (ports.isEmpty || ports.contains($0.local.port))
+      }
       if !rows.contains(where: { $0.state == .established }) { return }
       usleep(1000)
     }
