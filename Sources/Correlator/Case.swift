@@ -181,8 +181,13 @@ struct PoolEnd {
   var masterEnded: Death?
   var masterAsked: SignalSent?
 
+  /// A master among them, parent of the others, went on.
+  var masterLives = false
+
   /// The whole of it was told to go.
-  var isWhole: Bool { masterEnded != nil || masterAsked != nil || ended >= 2 && alive == 0 }
+  var isWhole: Bool {
+    masterEnded != nil || masterAsked != nil || ended >= 2 && alive == 0 && !masterLives
+  }
 }
 
 /// What connection tracking did around an error.

@@ -16,6 +16,7 @@ extension HostState {
       }
     }
     let workers = pids.subtracting(masters)
+    end.masterLives = !masters.intersection(pids).subtracting(ended).subtracting(gone).isEmpty
     end.ended = ended.count
     end.alive = workers.subtracting(ended).subtracting(gone)
       .count { lineage.wasThere($0, before: moment.earliest) }

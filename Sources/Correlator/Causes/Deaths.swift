@@ -68,7 +68,7 @@ extension Case {
         // It closed while it ran. One that had been asked to end tidies up first; one that ended
         // unasked long afterwards had closed for another reason.
         if let asked = death.signalTime, asked <= closer.time { return 0 }
-        return gap > .milliseconds(5) ? 40 : 15
+        return gap > .milliseconds(1) ? 40 : 20
       }
       if closer?.isExiting == true { return 0 }
       if gap > .milliseconds(100) { return 25 }

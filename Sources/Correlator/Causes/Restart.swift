@@ -22,7 +22,7 @@ struct Restart: CauseRule {
       items.append(
         EvidenceItem(
           "trace", "its master was sent \(signalName(asked.signal))\(who) before", decibans: 15))
-    } else if c.pool.alive == 0 {
+    } else if c.pool.isWhole {
       // One worker dies alone for reasons of its own; a pool that goes together was told to.
       items.append(
         EvidenceItem(
@@ -32,7 +32,7 @@ struct Restart: CauseRule {
       items.append(
         EvidenceItem(
           "processes",
-          "\(c.endedAround) processes behind the port ended together, and \(c.pool.alive) went on",
+          "\(c.endedAround) processes behind the port ended together, and their master went on",
           decibans: -15))
     }
     if let victim = c.likeliestDeath(words)?.death, c.hasKernelsWord(on: victim.pid) {
