@@ -72,11 +72,13 @@ struct CloseStore {
     return gone.values.filter { $0.incident == nil }.map(\.connection).sorted { $0.id < $1.id }
   }
 
-  /// Closed so soon after the last byte that the answer may not have been what was waited for.
-  private static func isEarly(_ connection: Connection) -> Bool {
-    connection.idleBeforeClose.map { $0 < .milliseconds(20) } ?? false
-      && (connection.closer == .responder || connection.originatorReset != nil
-        || connection.exchanges == nil || connection.exchanges == 1)
+  /// Closed so soon after the last byte that the answer may not have been what was waited for: one that
+  /// nginx would not take, or of which TLS hides that it was cut. Most are in order.
+  static func isEarly(_ connection: Connection) -> Bool {
+    guard connection.phase == .idle, connection.exchanges ?? 1 > 0,
+      connection.idleBeforeClose.map({ $0 < .milliseconds(60) }) ?? false
+    else { return false }
+    return connection.exchanges.map { $0 == 1 } ?? true || connection.closer == .originator
   }
 
   /// Whether a close may stand behind an error at all; the healthy end of an idle connection does not.
@@ -88,10 +90,8 @@ struct CloseStore {
     }
     switch connection.phase {
     case .idle:
-      if connection.closer == .originator { return isEarly(connection) }
-      guard connection.closer == .responder else { return false }
-      // Behind TLS a body that was cut looks like one that was whole.
-      return connection.exchanges == 0 || connection.exchanges == nil && isEarly(connection)
+      return connection.exchanges == 0 && connection.closer == .responder
+        || isEarly(connection)
     default: return connection.closer != .none || connection.connState == .s0
     }
   }

@@ -30,7 +30,7 @@ struct Habits: Sendable {
   private(set) var isLivesCut = false
 
   /// A close so soon after an answer is not an idle timer's.
-  static let atOnce = TimeSpan.milliseconds(200)
+  static let atOnce = TimeSpan.milliseconds(50)
 
   mutating func add(_ connection: Connection) {
     addServed(connection)
@@ -73,7 +73,7 @@ struct Habits: Sendable {
       self.served[served, default: 0] += 1
     }
     guard connection.closer == .responder, connection.manner == .fin, connection.phase == .idle,
-      connection.idleBeforeClose.map({ $0 <= Self.atOnce }) ?? false
+      connection.idleBeforeClose.map({ $0 <= .seconds(1) }) ?? false
     else { return }
     if servedAtClose.count < 4096 || servedAtClose[served] != nil {
       servedAtClose[served, default: 0] += 1

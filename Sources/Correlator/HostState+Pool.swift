@@ -23,7 +23,7 @@ extension HostState {
     end.masterEnded = deaths.last {
       masters.contains($0.pid) && !$0.isKernelsWord
         && $0.time.latest >= moment.earliest - .seconds(10)
-        && $0.time.earliest <= moment.latest + .seconds(2)
+        && $0.time.earliest <= moment.latest + .milliseconds(300)
     }
     end.masterAsked =
       masters.sorted().lazy.compactMap { master in

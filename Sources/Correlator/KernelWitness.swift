@@ -124,15 +124,16 @@ struct KernelWitness {
     return (last.signal, last.time.best)
   }
 
-  /// The last signal within ten seconds before a moment that asked a process to end or to reload: HUP,
-  /// INT, QUIT, TERM, and USR2 (a new binary).
+  /// The last signal before a moment that asked a process to end (INT, QUIT, TERM: it may take its time,
+  /// ten seconds) or to reload (HUP, USR2: its workers are told at once, three seconds).
   func asked(
     _ pid: Int32, around moment: TimeEstimate
   ) -> (signal: SignalSent, time: Timestamp)? {
     signals.last {
       $0.signal.target.pid == pid && [1, 2, 3, 12, 15].contains($0.signal.signal)
         && $0.time.earliest <= moment.latest + .milliseconds(50)
-        && moment.earliest - $0.time.latest < .seconds(10)
+        && moment.earliest - $0.time.latest
+          < .seconds([1, 12].contains($0.signal.signal) ? 3 : 10)
     }.map { ($0.signal, $0.time.best) }
   }
 

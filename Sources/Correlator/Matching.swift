@@ -110,8 +110,10 @@ struct Matching {
       self.free = free
       byAll = Array(free.indices)
       byOthers = byAll.filter {
-        free[$0].close.closer != .originator || free[$0].close.requestAfterFIN
-          || free[$0].close.responderReset != nil
+        let close = free[$0].close
+        if close.requestAfterFIN || close.responderReset != nil { return true }
+        return close.closer != .originator
+          && !(CloseStore.isEarly(close) && close.exchanges != nil)
       }
     }
 

@@ -45,6 +45,11 @@ struct AcceptQueueOverflow: CauseRule {
           "\(processName(use.process)) holds \(use.used) of \(use.limit) descriptors: it cannot accept",
           decibans: 15))
     }
+    if c.fullQueue == nil, c.isLocal, c.tracking.isWatched {
+      // Its own listener is looked at.
+      items.append(
+        EvidenceItem("sockets", "its listener's queue was not seen to be full", decibans: -10))
+    }
     if let word = c.voice([.saturated]) { items.append(word) }
     if c.checks.outcomes.contains(.timeout) {
       items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 3))

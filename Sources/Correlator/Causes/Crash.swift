@@ -6,12 +6,10 @@ struct Crash: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    let said = c.backendLines.contains {
-      $0.line.kind == .workerKilled && $0.line.signal.map(Self.fatal.contains) ?? false
-    }
-    return c.weighDeaths(
+    c.weighDeaths(
       source: "kernel", watched: c.watchedKernel, missing: "no segfault or trap in the kernel log",
-      words: words) + (said ? c.weighVoice([.workerKilled]) : [])
+      words: words)
+      + c.weighVoice([.workerKilled]) { $0.signal.map(Self.fatal.contains) ?? false }
   }
 
   private func words(_ death: Death) -> String? {

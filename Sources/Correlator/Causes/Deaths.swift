@@ -11,7 +11,8 @@ extension Case {
     source: String, watched: Bool, missing: String,
     words: (Death) -> String?
   ) -> [EvidenceItem] {
-    guard couldBeADeath else { return [] }
+    // What something in between sent, or nginx itself, no death of the backend explains.
+    guard couldBeADeath, close?.closer != .middlebox else { return [] }
     if let found = likeliestDeath(words) {
       return [
         EvidenceItem(
@@ -78,7 +79,10 @@ extension Case {
       let nearest = nearestBackendDeath
       let own = death.time.distance(to: moment)
       let isFar = nearest.map { own > $0 + .milliseconds(3) } ?? false
-      return (isFar ? 12 : 0) + (gap > .milliseconds(20) ? 15 : 0)
+      // nginx and the kernel tell of it within milliseconds.
+      let isAside =
+        gap > .milliseconds(20) || moment.earliest - death.time.latest > .milliseconds(40)
+      return (isFar ? 12 : 0) + (isAside ? 15 : 0)
     case .stranger, .unknown: return 0
     }
   }

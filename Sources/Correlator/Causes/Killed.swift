@@ -32,10 +32,8 @@ struct Killed: CauseRule {
 
   /// The master's own word of a signal, where it is not one of a fault.
   private func voice(_ c: Case) -> [EvidenceItem] {
-    let signals = c.backendLines.filter {
-      $0.line.kind == .workerKilled && $0.line.signal.map(Self.signals.contains) ?? false
-    }
-    return signals.isEmpty ? [] : c.weighVoice([.workerKilled]).map(Self.halved)
+    c.weighVoice([.workerKilled]) { $0.signal.map(Self.signals.contains) ?? false }
+      .map(Self.halved)
   }
 
   /// Where the death was seen as well, both say one thing.

@@ -25,7 +25,9 @@ struct MasterTimeout: CauseRule {
           ? EvidenceItem("trace", "its own master sent the signal", decibans: 20)
           : EvidenceItem("trace", "not its master sent the signal", decibans: -40))
     }
-    if c.pool.isWhole, c.pool.masterEnded != nil || c.pool.masterAsked != nil {
+    if voices.allSatisfy({ $0.decibans < 28 }),
+      c.pool.masterEnded != nil || c.pool.masterAsked != nil
+    {
       // A master that is told to go ends its workers for that.
       items.append(
         EvidenceItem("processes", "its master was itself told to end or reload", decibans: -30))

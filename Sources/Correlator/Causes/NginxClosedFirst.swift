@@ -12,7 +12,8 @@ struct NginxClosedFirst: CauseRule {
       EvidenceItem("nginx", "nginx says that it gave up itself: \(c.line.text)", decibans: 25)
     ]
     if let close = c.close {
-      if close.phase == .sendingRequest, close.requestDelivery != .acknowledged,
+      if close.phase == .sendingRequest || close.phase == .awaitingResponse,
+        close.requestDelivery != .acknowledged,
         close.requestDelivery != .partlyAcknowledged, close.history.contains("T")
       {
         items.append(

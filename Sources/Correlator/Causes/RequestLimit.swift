@@ -12,16 +12,8 @@ struct RequestLimit: CauseRule {
     guard let close = c.close, close.requestAfterFIN, !c.line.message.isInBody,
       let idle = close.idleBeforeClose, let served = Habits.served(close), served > 1
     else { return [] }
-    guard idle <= Habits.atOnce else {
-      return c.requestLimit?.value == served
-        ? [
-          EvidenceItem(
-            "packets",
-            "it was closed only \(idle) after its last "
-              + "answer", decibans: -10)
-        ]
-        : []
-    }
+    let isLimit = c.requestLimit?.value == served
+    guard idle <= Habits.atOnce || isLimit && idle <= .seconds(1) else { return [] }
     // As for the idle race: nothing else makes a backend close before the request it is blamed for.
     var items = [
       EvidenceItem(
@@ -52,7 +44,7 @@ struct RequestLimit: CauseRule {
       // The usual defaults (close-signatures 5).
       items.append(EvidenceItem("packets", "\(served) is a usual limit", decibans: 8))
     }
-    if c.closedTogether > 0 {
+    if c.closedTogether > 0, !isLimit {
       items.append(
         EvidenceItem(
           "packets", "\(c.closedTogether) others were closed with it: a counter closes one by one",

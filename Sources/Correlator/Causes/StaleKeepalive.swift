@@ -64,6 +64,15 @@ struct StaleKeepalive: CauseRule {
         items.append(EvidenceItem("packets", "closed after \(idle) idle", decibans: 5))
       }
     }
+    if let limit = c.requestLimit, Habits.served(close) == limit.value,
+      close.idleBeforeClose.map({ $0 <= .seconds(1) }) ?? false
+    {
+      items.append(
+        EvidenceItem(
+          "packets", "it had served \(limit.value) requests, after which all are closed",
+          decibans: -15
+        ))
+    }
     if c.closedTogether > 1, !isAtLimit(c) {
       // Timers run out one by one; a process that goes takes all with it.
       items.append(

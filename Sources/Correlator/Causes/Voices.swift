@@ -9,9 +9,15 @@ extension Case {
   /// other line does); a process behind the port (+28: the pool has others), and the one that owned the
   /// connection (+38); the upstream's log (+18: the moment fits); only the moment (+6: any log of the
   /// host). A line of more than two seconds before or after may be about another failure (-8).
-  func voice(_ kinds: Set<BackendLine.Kind>) -> EvidenceItem? {
+  func voice(
+    _ kinds: Set<BackendLine.Kind>, where fits: (BackendLine) -> Bool = { _ in true }
+  ) -> EvidenceItem? {
     var best: EvidenceItem?
-    for entry in backendLines where kinds.contains(entry.line.kind) {
+    for entry in backendLines where kinds.contains(entry.line.kind) && fits(entry.line) {
+      // An order to stop that comes after the close is not its reason.
+      if entry.line.kind == .stopping, entry.time.earliest > moment.latest + .milliseconds(300) {
+        continue
+      }
       var weight: Double =
         switch entry.bearing {
         case .connection: 40
@@ -31,12 +37,12 @@ extension Case {
 
   private func isOwner(_ pid: Int32?) -> Bool {
     guard let pid else { return false }
-    return owners.contains { $0.pid == pid } || deaths.contains { $0.pid == pid && timesFit($0) }
-  }
-
-  /// A worker that ended at the very moment of the close.
-  private func timesFit(_ death: Death) -> Bool {
-    death.time.distance(to: moment) <= .milliseconds(20)
+    if !owners.isEmpty { return owners.contains { $0.pid == pid } }
+    // Nobody saw who held it: the worker whose end is nearest to the moment.
+    let nearest = deaths.filter { relation(to: $0.pid) == .backend }.min {
+      $0.time.distance(to: moment) < $1.time.distance(to: moment)
+    }
+    return nearest?.pid == pid && (nearest?.time.distance(to: moment) ?? .zero) <= .milliseconds(20)
   }
 
   /// Whether the line is of a kind that the end of the backend, or its choice, can cause.
@@ -52,8 +58,10 @@ extension Case {
 
   /// What the log says for a cause that is the end of a worker: a plain word of it, or that it was
   /// read and has no such word.
-  func weighVoice(_ kinds: Set<BackendLine.Kind>) -> [EvidenceItem] {
+  func weighVoice(
+    _ kinds: Set<BackendLine.Kind>, where fits: (BackendLine) -> Bool = { _ in true }
+  ) -> [EvidenceItem] {
     guard isEndOfBackend else { return [] }
-    return voice(kinds).map { [$0] } ?? []
+    return voice(kinds, where: fits).map { [$0] } ?? []
   }
 }
