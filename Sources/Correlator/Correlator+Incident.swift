@@ -75,7 +75,7 @@ extension Correlator {
     case .tcp(let endpoint): add(endpoint, of: error, to: &c)
     case .unix(let path):
       c.backends = host.backends(ofPath: path)
-      c.pool = host.poolEnd(c.backends, around: c.moment)
+      c.pool = host.poolEnd(c.backends, owners: [], around: c.moment)
       c.unixQueue = host.fullQueue(ofPath: path, near: error.time.best)
     case .group, nil: break
     }
@@ -102,7 +102,7 @@ extension Correlator {
   /// What is known of the error's upstream.
   private func add(_ endpoint: Endpoint, of error: OpenError, to c: inout Case) {
     c.backends = host.backends(of: endpoint)
-    c.pool = host.poolEnd(c.backends, around: c.moment)
+    c.pool = host.poolEnd(c.backends, owners: c.owners, around: c.moment)
     c.fullQueue = host.fullQueue(of: endpoint, near: error.time.best)
     if error.line.errno == 111,
       let death = host.lastDeath(behind: endpoint, before: error.time.latest)
@@ -112,7 +112,7 @@ extension Correlator {
     guard let tally = tallies[endpoint] else { return }
     c.checks = tally.checks(around: error.time)
     c.idleTimeout = tally.idleTimeout
-    c.requestLimit = tally.habits.requestLimit
+    c.requestLimit = tally.habits.requestLimit ?? tally.recentLimit(at: error.time.latest)
     c.requestAge = tally.habits.age.estimate
     c.sizeThreshold = tally.habits.sizeThreshold
     c.answered = tally.answered

@@ -2,10 +2,14 @@ import Evidence
 
 extension HostState {
   /// What the processes behind an upstream did around a moment.
-  func poolEnd(_ processes: [ProcessIdentity], around moment: TimeEstimate) -> PoolEnd {
+  /// - Parameter owners: who held the connection; their master is the one that counts.
+  func poolEnd(
+    _ processes: [ProcessIdentity], owners: [ProcessIdentity], around moment: TimeEstimate
+  ) -> PoolEnd {
     var end = PoolEnd()
     let pids = Set(processes.map(\.pid))
-    let masters = Set(processes.compactMap(\.parent)).subtracting([0, 1])
+    let known = owners.contains { $0.parent != nil } ? owners : processes
+    let masters = Set(known.compactMap(\.parent)).subtracting([0, 1])
     var ended: Set<Int32> = []
     var gone: Set<Int32> = []
     for death in deaths where !death.isKernelsWord && pids.contains(death.pid) {

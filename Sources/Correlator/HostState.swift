@@ -211,8 +211,11 @@ struct HostState {
   func deaths(
     near moment: TimeEstimate, owners: [ProcessIdentity], start: Timestamp?
   ) -> [Death] {
+    let held = Set(owners.map(\.pid))
     let near = deaths.filter {
-      $0.time.earliest - .milliseconds(100) <= moment.latest
+      // A worker that is done closes its connections before it ends.
+      let after: TimeSpan = $0.isOrderly && held.contains($0.pid) ? .seconds(2) : .milliseconds(100)
+      return $0.time.earliest - after <= moment.latest
         && moment.earliest <= $0.time.latest + Self.dying
     }
     return near.filter { death in

@@ -7,6 +7,7 @@ struct ClosedWithoutResponse: CauseRule {
   func weigh(_ c: Case) -> [EvidenceItem] {
     if case .unix? = c.line.upstream { return unseen(c) }
     guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
+      !c.line.message.isNginxGivingUp, c.line.message != .noValidHeader,
       !close.requestAfterFIN || c.isReused == false,
       close.phase != .connecting, close.phase != .tlsHandshake,
       // Light capture: an idle connection's close would look the same.
@@ -118,6 +119,14 @@ struct ClosedWithoutResponse: CauseRule {
     }
     if c.deaths.contains(where: { c.relation(to: $0.pid) == .backend }), c.owners.isEmpty {
       return [EvidenceItem("processes", "a process behind the port died then", decibans: -15)]
+    }
+    if let drained = c.ownerDrained {
+      // It was done with everything, not with this request.
+      return [
+        EvidenceItem(
+          "processes", "pid \(drained.pid) (\(drained.command)) ended by itself soon after",
+          decibans: 4, time: drained.time.best)
+      ]
     }
     if let closer = c.closer {
       return [

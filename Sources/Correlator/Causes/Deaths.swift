@@ -87,6 +87,18 @@ extension Case {
     }
   }
 
+  /// The owner closed the connection while it ran, and then ended unasked and with success, within two
+  /// seconds, while its master went on: it was done.
+  var ownerDrained: Death? {
+    guard let closer, !closer.isExiting, !pool.isWhole else { return nil }
+    return deaths.first { death in
+      guard case .code(0) = death.how, death.pid == closer.process.pid else { return false }
+      let isAsked = death.signalTime.map { $0 <= closer.time } ?? false
+      return !isAsked && death.time.best >= closer.time
+        && recycling[death.pid]?.parentLives == true
+    }
+  }
+
   private var nearestBackendDeath: TimeSpan? {
     deaths.filter { relation(to: $0.pid) == .backend }.map { $0.time.distance(to: moment) }.min()
   }

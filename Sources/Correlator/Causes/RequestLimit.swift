@@ -6,7 +6,7 @@ import Evidence
 struct RequestLimit: CauseRule {
   let id = CauseID.requestLimit
   // Rarer than the idle timer: most servers announce the last answer with `Connection: close`.
-  let prior = -5.0
+  let prior = -8.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.requestAfterFIN, !c.line.message.isInBody,
@@ -29,7 +29,8 @@ struct RequestLimit: CauseRule {
     // No idle timer in use is that short; a deploy may fall there by chance.
     items.append(
       EvidenceItem(
-        "packets", "it closed \(idle) after answer \(served)", decibans: 6, time: close.closedAt))
+        "packets", "it closed \(idle) after answer \(served)",
+        decibans: isLimit ? 6 : 0, time: close.closedAt))
     if let limit = c.requestLimit {
       // Closing again and again at one number is what a counter does, and nothing else.
       items.append(

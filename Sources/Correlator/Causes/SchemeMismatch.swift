@@ -36,7 +36,8 @@ struct SchemeMismatch: CauseRule {
     if port == 443 || port == 8443 {
       items.append(EvidenceItem("nginx", "\(port) is a port of TLS", decibans: 10))
     }
-    if c.upstreamErrors >= 2, !c.ownerDied, c.pool.ended == 0, let age = MasterTimeout.age(c),
+    if c.upstreamErrors >= 4, (close.responseBytes ?? 0) == 0, !c.ownerDied, c.pool.ended == 0,
+      let age = MasterTimeout.age(c),
       age < .milliseconds(50)
     {
       // An application that fails fails some requests; a port of another protocol fails each at once.

@@ -49,7 +49,7 @@ struct StaleKeepalive: CauseRule {
           decibans: 5))
     }
     if let idle = close.idleBeforeClose {
-      if let timeout = c.idleTimeout, (idle - timeout.value).magnitude < slack(timeout) {
+      if let timeout = c.idleTimeout, (idle - timeout.value).magnitude < Self.slack(timeout) {
         // Closing at its own idle limit is what a keepalive timer does, and little else does.
         items.append(
           EvidenceItem(
@@ -59,7 +59,7 @@ struct StaleKeepalive: CauseRule {
       } else if idle <= Habits.atOnce, close.requestAfterFIN {
         // No idle timer in use is that short: a counter or an end of the process is.
         items.append(
-          EvidenceItem("packets", "closed only \(idle) after its last answer", decibans: -15))
+          EvidenceItem("packets", "closed only \(idle) after its last answer", decibans: -6))
       } else if idle > .seconds(1) {
         items.append(EvidenceItem("packets", "closed after \(idle) idle", decibans: 5))
       }
@@ -73,7 +73,7 @@ struct StaleKeepalive: CauseRule {
           decibans: -15
         ))
     }
-    if c.closedTogether > 1, !isAtLimit(c) {
+    if c.closedTogether > 1, !Self.isAtLimit(c) {
       // Timers run out one by one; a process that goes takes all with it.
       items.append(
         EvidenceItem(
@@ -88,6 +88,12 @@ struct StaleKeepalive: CauseRule {
           "its owner had been sent \(signalName(asked.signal.signal)) \(closed - asked.time) before",
           decibans: -20, time: asked.time))
     }
+    if let drained = c.ownerDrained, !Self.isAtLimit(c) {
+      items.append(
+        EvidenceItem(
+          "processes", "its owner ended by itself soon after", decibans: -12,
+          time: drained.time.best))
+    }
     if c.ownerDied {
       // The close has another author than a timer.
       items.append(
@@ -96,12 +102,12 @@ struct StaleKeepalive: CauseRule {
     return items
   }
 
-  private func isAtLimit(_ c: Case) -> Bool {
+  static func isAtLimit(_ c: Case) -> Bool {
     guard let timeout = c.idleTimeout, let idle = c.close?.idleBeforeClose else { return false }
     return (idle - timeout.value).magnitude < slack(timeout)
   }
 
-  private func slack(_ timeout: Estimate) -> TimeSpan {
+  private static func slack(_ timeout: Estimate) -> TimeSpan {
     max(timeout.spread, .milliseconds(100)) + .milliseconds(50)
   }
 

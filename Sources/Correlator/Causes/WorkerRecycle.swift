@@ -10,8 +10,17 @@ struct WorkerRecycle: CauseRule {
   func weigh(_ c: Case) -> [EvidenceItem] {
     let voices = c.weighVoice([.workerRecycle]) + racing(c)
     let deaths = c.weighDeaths(source: "processes", watched: false, missing: "", words: words)
-    guard !deaths.isEmpty, let death = c.likeliestDeath(words)?.death else { return voices }
-    var items = deaths + voices
+    var items = voices
+    let death: Death
+    if let drained = c.ownerDrained {
+      death = drained
+      items += closing(c, drained)
+    } else if !deaths.isEmpty, let found = c.likeliestDeath(words)?.death {
+      death = found
+      items += deaths
+    } else {
+      return voices
+    }
     let pool = c.recycling[death.pid]
     if pool?.parentLives == true {
       items.append(EvidenceItem("processes", "its master is still running", decibans: 4))
@@ -51,6 +60,24 @@ struct WorkerRecycle: CauseRule {
       // A recycle hits a request of any age; most are young.
       items.append(
         EvidenceItem("packets", "the request had run for \(age)", decibans: -8))
+    }
+    return items
+  }
+
+  /// It closed what it held, and then ended by itself.
+  private func closing(_ c: Case, _ death: Death) -> [EvidenceItem] {
+    let gap = c.closer.map { " \(death.time.best - $0.time) after it had closed" } ?? ""
+    var items = [
+      EvidenceItem(
+        "processes",
+        "pid \(death.pid) (\(death.command)) exited with code 0\(gap), and nobody had asked it to",
+        decibans: 42, time: death.time.best)
+    ]
+    if let close = c.close, close.requestAfterFIN, !StaleKeepalive.isAtLimit(c) {
+      items.append(
+        EvidenceItem(
+          "packets", "the backend's FIN went out before nginx sent the request", decibans: 25,
+          time: close.responderFIN))
     }
     return items
   }
