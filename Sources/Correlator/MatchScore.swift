@@ -59,7 +59,8 @@ struct MatchScore {
   private func timeScore(_ time: TimeEstimate, _ close: Connection) -> Double? {
     let span = TimeEstimate(
       best: close.lastPacket, earliest: close.closedAt ?? close.firstPacket,
-      latest: close.lastPacket)
+      // The answer of a router to a SYN is no packet of the connection, and comes seconds after it.
+      latest: close.connState == .s0 ? close.lastPacket + .seconds(3) : close.lastPacket)
     let gap = time.distance(to: span)
     let uncertainty = (time.latest - time.earliest).seconds
     // How rare it is that a close falls so near by chance, when one comes about each second.
@@ -84,9 +85,8 @@ struct MatchScore {
     case .connectFailed:
       if line.errno == 111 { return close.manner == .refused ? 15 : nil }
       if line.errno == 110 { return close.connState == .s0 ? 10 : nil }
-      if let errno = line.errno, [100, 101, 112, 113].contains(errno) {
-        // An ICMP message answered the SYN, or nothing did.
-        return close.connState == .s0 || close.connState == .sh ? 12 : nil
+      if [100, 101, 113].contains(line.errno) {
+        return close.connState == .s0 ? 12 : nil
       }
       // 104: an established connection, new or cached, was reset before anything was written.
       return reset && close.manner != .refused
@@ -115,14 +115,15 @@ struct MatchScore {
       return byResponder && close.responderFIN != nil ? 4 : nil
     case .bodyClosed:
       return byResponder && close.responderFIN != nil
-        ? bodyScore(close.phase) : nil
+        ? bodyScore(close) : nil
     case .bodyRecvFailed:
-      return byResponder && reset ? bodyScore(close.phase) : nil
+      return byResponder && reset ? bodyScore(close) : nil
     case .tlsClosed:
       return byResponder && close.phase != .connecting ? 8 : nil
     case .tlsHandshakeFailed, .tlsCertificateRejected, .invalidResponse, .invalidChunked,
       .protocolError, .prematureResponse, .headerTooBig, .noValidHeader:
-      return close.closer == .originator ? 8 : close.closer == .responder ? 0 : nil
+      // nginx has seen enough and closes, or the backend had closed behind its answer.
+      return close.closer == .originator ? 10 : close.closer == .responder ? 2 : nil
     case .tlsTimedOut, .sendTimedOut, .headerTimedOut, .bodyTimedOut:
       // nginx's FIN waits behind a request that nobody acknowledges.
       return close.closer == .originator || close.manner == .timeout ? 12 : nil
@@ -136,29 +137,12 @@ struct MatchScore {
     }
   }
 
-  /// Whether the connection behind an error may have ended as a healthy one does: nginx does not like
-  /// the answer and closes, or the answer's end is encrypted.
-  static func mayEndInOrder(_ line: NginxLine) -> Bool {
-    switch line.message {
-    case .invalidResponse, .invalidChunked, .protocolError, .headerTooBig, .noValidHeader,
-      .prematureResponse:
-      true
-    case .bodyClosed: line.scheme == "https"
-    default: false
-    }
-  }
-
-  /// Whether an orderly end may be one of those: nginx closes at once.
-  static func mayBeRefusal(_ connection: Connection) -> Bool {
-    guard connection.closedAt != nil else { return false }
-    return connection.closer == .responder
-      || connection.idleBeforeClose.map { $0 < .milliseconds(20) } ?? false
-  }
-
-  private func bodyScore(_ phase: Phase) -> Double {
-    switch phase {
+  private func bodyScore(_ close: Connection) -> Double {
+    switch close.phase {
     case .receivingResponse: 12
     case .unknown: 6
+    // What TLS hides cannot be told from the end of a whole answer.
+    case .idle where close.exchanges == nil: 8
     default: -6
     }
   }

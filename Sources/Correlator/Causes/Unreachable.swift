@@ -21,11 +21,8 @@ struct Unreachable: CauseRule {
         EvidenceItem("processes", "a listener is there, with a full queue", decibans: -20))
     } else if c.checks.outcomes.contains(.unreachable) {
       items.append(EvidenceItem("ports", "our own connect found no route to it", decibans: 20))
-    } else if c.isLocal, !c.backends.isEmpty, c.checks.outcomes.contains(.timeout) {
-      items.append(
-        EvidenceItem(
-          "processes", "its listener is here and its queue was not full: the SYN got lost on the way",
-          decibans: 12))
+    } else if c.checks.outcomes.contains(.timeout) {
+      items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 4))
     } else if c.checks.outcomes.contains(.open) {
       items.append(EvidenceItem("ports", "our own connect was accepted", decibans: -10))
     }
