@@ -16,7 +16,7 @@ extension Correlator {
           candidates: old.match.candidates)
       } else {
         match = matching().solve([error])[id] ?? .none
-        if let close = match.close { claim(close, for: id) }
+        if let close = match.close { closes[close.flow.responder]?.claim(close.id, for: id) }
       }
       let (new, facts) = incident(for: error, match: match, revision: old.revision + 1)
       guard differs(old, new) else { continue }

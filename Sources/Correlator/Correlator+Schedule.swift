@@ -143,7 +143,7 @@ extension Correlator {
     for error in pending where due.contains(error.id) {
       let match = matches[error.id] ?? .none
       if let close = match.close {
-        claim(close, for: error.id)
+        closes[close.flow.responder]?.claim(close.id, for: error.id)
       }
       let (incident, facts) = incident(for: error, match: match, revision: 1)
       findings.add(incident, facts)
@@ -157,26 +157,9 @@ extension Correlator {
 
   func matching() -> Matching {
     Matching(
-      closes: closes, orderly: orderlyEnds, workers: host.workers, isForeign: isOwnProbe,
+      closes: closes, workers: host.workers, isForeign: isOwnProbe,
       attempt: access.isEmpty
         ? { _ in nil } : { access.answer(to: $0.line, at: $0.time)?.attempt(of: $0.line) })
-  }
-
-  /// Ends that were not abnormal, of the last seconds.
-  private func orderlyEnds(at endpoint: Endpoint) -> [Connection] {
-    fresh.values.filter {
-      $0.flow.responder == endpoint && !CloseStore.isAbnormal($0) && MatchScore.mayBeRefusal($0)
-    }.sorted { $0.id < $1.id }
-  }
-
-  /// The close is this incident's, and no other's.
-  mutating func claim(_ close: Connection, for incident: Int) {
-    let endpoint = close.flow.responder
-    if closes[endpoint]?[close.id] == nil {
-      closes[endpoint, default: CloseStore()].put(close)
-      schedule.expectSweep(ofCloseAt: close.lastPacket)
-    }
-    closes[endpoint]?.claim(close.id, for: incident)
   }
 
   /// Forgets what no error can need any more.

@@ -133,10 +133,7 @@ public struct Correlator: Sendable {
     if connection.closer == .responder {
       withTally(connection.flow.responder) { $0.note(connection) }
     }
-    guard CloseStore.isAbnormal(connection) else {
-      if MatchScore.mayBeRefusal(connection) { standing.learned(of: connection, isOrderly: true) }
-      return
-    }
+    guard CloseStore.isAbnormal(connection) else { return }
     closes[connection.flow.responder, default: CloseStore()].put(connection)
     schedule.expectSweep(ofCloseAt: connection.lastPacket)
     standing.learned(of: connection)

@@ -110,9 +110,6 @@ struct MatchScore {
         return nil
       }
       return close.responderFIN != nil && line.errno == 104 ? 0 : 12
-    case .bodyClosed where line.scheme == "https":
-      // Encrypted, a short answer looks like a whole one.
-      return byResponder && close.responderFIN != nil ? 4 : nil
     case .bodyClosed:
       return byResponder && close.responderFIN != nil
         ? bodyScore(close) : nil

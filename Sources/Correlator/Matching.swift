@@ -7,9 +7,6 @@ import Evidence
 /// side, so that the work grows with the number of errors and not with its square.
 struct Matching {
   var closes: [Endpoint: CloseStore]
-  /// Connections that ended in order, and may yet be those of an answer that nginx refused; asked for
-  /// only when an error says so.
-  var orderly: (Endpoint) -> [Connection] = { _ in [] }
   var workers: (Flow) -> [ProcessIdentity]
   /// Connections that are not nginx's and need no explanation.
   var isForeign: (Connection) -> Bool
@@ -36,13 +33,7 @@ struct Matching {
     var result: [Int: Match] = [:]
     let byEndpoint = Dictionary(grouping: pending) { $0.line.upstream?.endpoint }
     for (endpoint, errors) in byEndpoint {
-      guard let endpoint else { continue }
-      var store = closes[endpoint] ?? CloseStore()
-      if errors.contains(where: { MatchScore.mayEndInOrder($0.line) }) {
-        for connection in orderly(endpoint) where store[connection.id] == nil {
-          store.put(connection)
-        }
-      }
+      guard let endpoint, let store = closes[endpoint] else { continue }
       result.merge(solve(errors, store)) { a, _ in a }
     }
     return result

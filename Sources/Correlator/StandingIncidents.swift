@@ -56,15 +56,11 @@ struct StandingIncidents {
   }
 
   /// More is known of a connection, or a new close may fit an error that has none.
-  /// - Parameter isOrderly: it ended as a healthy one does.
-  mutating func learned(of connection: Connection, isOrderly: Bool = false) {
+  mutating func learned(of connection: Connection) {
     if let id = incidentOfClose[connection.id] {
       doubtful.insert(id)
     } else if let waiting = unmatched[connection.flow.responder] {
-      doubtful.formUnion(
-        isOrderly
-          ? waiting.filter { fresh[$0].map { MatchScore.mayEndInOrder($0.error.line) } ?? false }
-          : waiting)
+      doubtful.formUnion(waiting)
     }
   }
 

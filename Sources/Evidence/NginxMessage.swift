@@ -52,8 +52,7 @@ public enum NginxMessage: String, Hashable, Codable, Sendable, CaseIterable {
   case invalidResponse
   /// `upstream prematurely sent response`.
   case prematureResponse
-  /// `upstream sent no valid HTTP/1.0 header`: taken as HTTP/0.9, not a 502; the client gets what came,
-  /// without a header.
+  /// `upstream sent no valid HTTP/1.0 header`: taken as HTTP/0.9, not a 502.
   case noValidHeader
   /// FastCGI, gRPC, HTTP/2 or memcached protocol errors, resets and GOAWAY.
   case protocolError
