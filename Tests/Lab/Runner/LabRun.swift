@@ -23,6 +23,8 @@ struct LabRun {
           scenario: scenario, options: options, keep: keep, seconds: seconds
         ).run()
         show(result)
+        // Whoever reads a pipe or a file sees each as it comes.
+        fflush(nil)
         score.outcomes += result.judgement.outcomes
         if scenario.isQuiet { score.falseAlarms += falseAlarms(result) }
       } catch {
