@@ -73,7 +73,8 @@ import Testing
     #expect(incident.verdict.cause == .middlebox)
   }
 
-  @Test func `a SYN that an ICMP message answered is the close of errno 113, though it comes later`()
+  @Test
+  func `a SYN that an ICMP message answered is the close of errno 113, though it comes later`()
     throws
   {
     var story = Story()
