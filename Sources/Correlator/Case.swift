@@ -15,8 +15,11 @@ struct Case {
   var backends: [ProcessIdentity] = []
   /// Deaths near the close, of whatever process.
   var deaths: [Death] = []
-  /// Processes behind the port that ended within half a second of the close.
-  var endedAround = 0
+  /// What the processes behind the port did around the close, all together.
+  var pool = PoolEnd()
+  var endedAround: Int { pool.ended }
+  /// The owner had been asked to end before it closed: by whom, and when.
+  var ownerAsked: (signal: SignalSent, time: Timestamp)?
   var watchedKernel = false
   var watchedProcesses = false
   var watchedPackets = false
@@ -118,6 +121,8 @@ struct Death {
   var how: How
   /// The signal that it ended by, or that asked it to end, and who sent it; nil when not seen.
   var signal: SignalSent?
+  /// When that was.
+  var signalTime: Timestamp?
 
   enum How {
     case oom(OOMKill)
@@ -162,6 +167,26 @@ struct Death {
     case .oom, .fault: true
     case .signal, .code, .gone: false
     }
+  }
+}
+
+/// What the processes behind an upstream did around a moment: one worker ends for reasons of its own, a
+/// pool that goes together was told to.
+struct PoolEnd {
+  /// That ended within half a second.
+  var ended = 0
+  /// That were there before it and went on; new ones are not counted.
+  var alive = 0
+  /// Their master ended, or was asked to end or to reload, in the ten seconds before or just after.
+  var masterEnded: Death?
+  var masterAsked: SignalSent?
+
+  /// A master among them, parent of the others, went on.
+  var masterLives = false
+
+  /// The whole of it was told to go.
+  var isWhole: Bool {
+    masterEnded != nil || masterAsked != nil || ended >= 2 && alive == 0 && !masterLives
   }
 }
 

@@ -72,6 +72,15 @@ struct CloseStore {
     return gone.values.filter { $0.incident == nil }.map(\.connection).sorted { $0.id < $1.id }
   }
 
+  /// Closed so soon after the last byte that the answer may not have been what was waited for: one that
+  /// nginx would not take, or of which TLS hides that it was cut. Most are in order.
+  static func isEarly(_ connection: Connection) -> Bool {
+    guard connection.phase == .idle, connection.exchanges ?? 1 > 0,
+      connection.idleBeforeClose.map({ $0 < .milliseconds(60) }) ?? false
+    else { return false }
+    return connection.exchanges.map { $0 == 1 } ?? true || connection.closer == .originator
+  }
+
   /// Whether a close may stand behind an error at all; the healthy end of an idle connection does not.
   static func isAbnormal(_ connection: Connection) -> Bool {
     if connection.requestAfterFIN || connection.originatorReset != nil
@@ -80,7 +89,9 @@ struct CloseStore {
       return true
     }
     switch connection.phase {
-    case .idle: return connection.closer == .responder && connection.exchanges == 0
+    case .idle:
+      return connection.exchanges == 0 && connection.closer == .responder
+        || isEarly(connection)
     default: return connection.closer != .none || connection.connState == .s0
     }
   }

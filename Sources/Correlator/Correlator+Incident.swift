@@ -75,14 +75,19 @@ extension Correlator {
     case .tcp(let endpoint): add(endpoint, of: error, to: &c)
     case .unix(let path):
       c.backends = host.backends(ofPath: path)
+      c.pool = host.poolEnd(c.backends, owners: [], around: c.moment)
       c.unixQueue = host.fullQueue(ofPath: path, near: error.time.best)
     case .group, nil: break
     }
     for index in c.deaths.indices {
-      c.deaths[index].signal = host.witness.signal(before: c.deaths[index])
+      if let (signal, time) = host.witness.signal(before: c.deaths[index]) {
+        c.deaths[index].signal = signal
+        c.deaths[index].signalTime = time
+      }
       let death = c.deaths[index]
       c.recycling[death.pid] = host.recycling(of: death)
     }
+    c.ownerAsked = c.owners.last.flatMap { host.witness.asked($0.pid, around: c.moment) }
     c.workerDescriptors = host.descriptors(of: line.worker)
     c.backendDescriptors = (c.owners + c.backends).compactMap { host.descriptors(of: $0.pid) }
       .first { $0.isHigh }
@@ -97,7 +102,7 @@ extension Correlator {
   /// What is known of the error's upstream.
   private func add(_ endpoint: Endpoint, of error: OpenError, to c: inout Case) {
     c.backends = host.backends(of: endpoint)
-    c.endedAround = host.endings(behind: endpoint, around: c.moment)
+    c.pool = host.poolEnd(c.backends, owners: c.owners, around: c.moment)
     c.fullQueue = host.fullQueue(of: endpoint, near: error.time.best)
     if error.line.errno == 111,
       let death = host.lastDeath(behind: endpoint, before: error.time.latest)
@@ -107,7 +112,7 @@ extension Correlator {
     guard let tally = tallies[endpoint] else { return }
     c.checks = tally.checks(around: error.time)
     c.idleTimeout = tally.idleTimeout
-    c.requestLimit = tally.habits.requestLimit
+    c.requestLimit = tally.habits.requestLimit ?? tally.recentLimit(at: error.time.latest)
     c.requestAge = tally.habits.age.estimate
     c.sizeThreshold = tally.habits.sizeThreshold
     c.answered = tally.answered

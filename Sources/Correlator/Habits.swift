@@ -11,8 +11,6 @@ struct Habits: Sendable {
 
   /// How many requests a connection had served when the backend closed it right after an answer.
   private var servedAtClose: [Int: Int] = [:]
-  /// The most that any connection served.
-  private var mostServed = 0
   /// How often connections ended after so many requests, whoever closed: what fewer per connection
   /// would cost.
   private(set) var served: [Int: Int] = [:]
@@ -68,12 +66,11 @@ struct Habits: Sendable {
       return
     }
     answered += served
-    mostServed = max(mostServed, served)
     if self.served.count < 4096 || self.served[served] != nil {
       self.served[served, default: 0] += 1
     }
     guard connection.closer == .responder, connection.manner == .fin, connection.phase == .idle,
-      connection.idleBeforeClose.map({ $0 <= Self.atOnce }) ?? false
+      connection.idleBeforeClose.map({ $0 <= .seconds(1) }) ?? false
     else { return }
     if servedAtClose.count < 4096 || servedAtClose[served] != nil {
       servedAtClose[served, default: 0] += 1
@@ -81,12 +78,16 @@ struct Habits: Sendable {
   }
 
   /// The number of requests after which it closes: at least three connections ended right after the
-  /// same number of answers, and so did half of all that were closed so; none served more. (One, and
+  /// same number of answers, and so did half of all that were closed so; hardly any served more. (One, and
   /// it is no limit: it keeps no connections at all.)
   var requestLimit: CountEstimate? {
     guard let (value, count) = servedAtClose.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }),
-      value > 1, count >= 3, mostServed <= value
+      value > 1, count >= 3
     else { return nil }
+    // A limit holds for all, but may have been set while it was watched.
+    let reached = served.reduce(0) { $1.key >= value ? $0 + $1.value : $0 }
+    let exceeded = served.reduce(0) { $1.key > value ? $0 + $1.value : $0 }
+    guard exceeded * 5 <= reached else { return nil }
     let all = servedAtClose.values.reduce(0, +)
     return count * 2 >= all ? CountEstimate(value: value, count: count, of: all) : nil
   }

@@ -31,7 +31,7 @@ struct HostState {
   private var endpointOfInode: [UInt64: Endpoint] = [:]
   /// Every process that ever held a socket of an endpoint; its end does not remove it.
   private var processes: [Endpoint: [Int32: ProcessIdentity]] = [:]
-  private var deaths: [Death] = []
+  private(set) var deaths: [Death] = []
   private var queues: [(time: Timestamp, sighting: SocketSighting)] = []
 
   /// Entries kept at most; the oldest go first.
@@ -211,8 +211,11 @@ struct HostState {
   func deaths(
     near moment: TimeEstimate, owners: [ProcessIdentity], start: Timestamp?
   ) -> [Death] {
+    let held = Set(owners.map(\.pid))
     let near = deaths.filter {
-      $0.time.earliest - .milliseconds(100) <= moment.latest
+      // A worker that is done closes its connections before it ends.
+      let after: TimeSpan = $0.isOrderly && held.contains($0.pid) ? .seconds(2) : .milliseconds(100)
+      return $0.time.earliest - after <= moment.latest
         && moment.earliest <= $0.time.latest + Self.dying
     }
     return near.filter { death in
@@ -235,16 +238,6 @@ struct HostState {
       successor: lineage.successor(of: death.pid, endedAt: death.time.best),
       parentLives: parent.map { parent in !deaths.contains { $0.pid == parent } },
       served: lineage.requestsServed(by: death.pid))
-  }
-
-  /// How many processes behind an endpoint ended within half a second of a moment.
-  func endings(behind endpoint: Endpoint, around moment: TimeEstimate) -> Int {
-    let pids = Set(backends(of: endpoint).map(\.pid))
-    let ended = deaths.filter {
-      pids.contains($0.pid) && !$0.isKernelsWord
-        && $0.time.distance(to: moment) <= .milliseconds(500)
-    }
-    return Set(ended.map(\.pid)).count
   }
 
   /// From the kernel's word to the end of the process.

@@ -99,8 +99,8 @@ struct KernelWitness {
   }
 
   /// The signal that a process ended by, or upon; the last before its end.
-  func signal(before death: Death) -> SignalSent? {
-    signals.last { sent in
+  func signal(before death: Death) -> (signal: SignalSent, time: Timestamp)? {
+    let all = signals.filter { sent in
       guard sent.signal.target.pid == death.pid, sent.time.earliest <= death.time.latest else {
         return false
       }
@@ -110,7 +110,31 @@ struct KernelWitness {
       case .code, .gone: return death.time.earliest - sent.time.latest < .seconds(100)
       case .oom, .fault: return false
       }
-    }?.signal
+    }
+    guard let last = all.last else { return nil }
+    // PHP puts off a signal by raising it again to itself (zend_signal): the first sender meant it.
+    if last.signal.sender?.pid == death.pid,
+      let first = all.first(where: {
+        $0.signal.signal == last.signal.signal && $0.signal.sender?.pid != death.pid
+          && last.time.best - $0.time.best < .milliseconds(200)
+      })
+    {
+      return (first.signal, first.time.best)
+    }
+    return (last.signal, last.time.best)
+  }
+
+  /// The last signal before a moment that asked a process to end (INT, QUIT, TERM: it may take its time,
+  /// ten seconds) or to reload (HUP, USR2: its workers are told at once, three seconds).
+  func asked(
+    _ pid: Int32, around moment: TimeEstimate
+  ) -> (signal: SignalSent, time: Timestamp)? {
+    signals.last {
+      $0.signal.target.pid == pid && [1, 2, 3, 12, 15].contains($0.signal.signal)
+        && $0.time.earliest <= moment.latest + .milliseconds(50)
+        && moment.earliest - $0.time.latest
+          < .seconds([1, 12].contains($0.signal.signal) ? 3 : 10)
+    }.map { ($0.signal, $0.time.best) }
   }
 
   /// A signal by which somebody told a process to stop, in the time that a graceful stop may take.

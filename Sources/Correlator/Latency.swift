@@ -5,7 +5,11 @@ struct Latency: Sendable {
   private var seconds: [(time: Timestamp, counts: [Int: UInt64])] = []
   private static let most = 7200
 
+  /// Answers in all.
+  private(set) var count = 0
+
   mutating func add(_ times: ResponseTimes, at time: Timestamp) {
+    count += Int(clamping: min(times.counts.values.reduce(0, &+), 1 << 40))
     seconds.append((time, times.counts))
     if seconds.count > Self.most { seconds.removeFirst(Self.most / 2) }
   }

@@ -50,6 +50,14 @@ struct Lineage: Sendable {
 
   func parent(of pid: Int32) -> Int32? { parentOf[pid] }
 
+  /// Whether a process had been seen before a moment; one whose parent is not known counts as seen.
+  func wasThere(_ pid: Int32, before time: Timestamp) -> Bool {
+    guard let parent = parentOf[pid],
+      let child = children[parent]?.last(where: { $0.process.pid == pid })
+    else { return true }
+    return child.seen < time
+  }
+
   /// How many of its siblings had ended in an orderly way before it, each on its own: half a second and
   /// more from it and from each other.
   func earlierRecycles(before time: Timestamp, of pid: Int32) -> Int {

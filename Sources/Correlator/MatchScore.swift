@@ -59,7 +59,8 @@ struct MatchScore {
   private func timeScore(_ time: TimeEstimate, _ close: Connection) -> Double? {
     let span = TimeEstimate(
       best: close.lastPacket, earliest: close.closedAt ?? close.firstPacket,
-      latest: close.lastPacket)
+      // The answer of a router to a SYN is no packet of the connection, and comes seconds after it.
+      latest: close.connState == .s0 ? close.lastPacket + .seconds(3) : close.lastPacket)
     let gap = time.distance(to: span)
     let uncertainty = (time.latest - time.earliest).seconds
     // How rare it is that a close falls so near by chance, when one comes about each second.
@@ -84,6 +85,9 @@ struct MatchScore {
     case .connectFailed:
       if line.errno == 111 { return close.manner == .refused ? 15 : nil }
       if line.errno == 110 { return close.connState == .s0 ? 10 : nil }
+      if [100, 101, 113].contains(line.errno) {
+        return close.connState == .s0 ? 12 : nil
+      }
       // 104: an established connection, new or cached, was reset before anything was written.
       return reset && close.manner != .refused
         ? (close.requestDelivery == .neverSent ? 12 : 2) : nil
@@ -99,6 +103,8 @@ struct MatchScore {
       if close.phase == .unknown { return 6 }
       return close.phase == .awaitingResponse || close.phase == .receivingResponse
         ? 12 : close.exchanges == 0 ? 4 : -12
+    case .recvFailed where line.errno == 110:
+      return close.manner == .timeout ? 12 : nil
     case .recvFailed, .sendFailed, .tlsTransferFailed:
       guard byResponder || close.requestAfterFIN, reset, close.manner != .refused else {
         return nil
@@ -106,16 +112,18 @@ struct MatchScore {
       return close.responderFIN != nil && line.errno == 104 ? 0 : 12
     case .bodyClosed:
       return byResponder && close.responderFIN != nil
-        ? bodyScore(close.phase) : nil
+        ? bodyScore(close) : nil
     case .bodyRecvFailed:
-      return byResponder && reset ? bodyScore(close.phase) : nil
+      return byResponder && reset ? bodyScore(close) : nil
     case .tlsClosed:
       return byResponder && close.phase != .connecting ? 8 : nil
     case .tlsHandshakeFailed, .tlsCertificateRejected, .invalidResponse, .invalidChunked,
-      .protocolError, .prematureResponse, .headerTooBig:
-      return close.closer == .originator ? 8 : close.closer == .responder ? 0 : nil
+      .protocolError, .prematureResponse, .headerTooBig, .noValidHeader:
+      // nginx has seen enough and closes, or the backend had closed behind its answer.
+      return close.closer == .originator ? 10 : close.closer == .responder ? 2 : nil
     case .tlsTimedOut, .sendTimedOut, .headerTimedOut, .bodyTimedOut:
-      return close.closer == .originator ? 12 : nil
+      // nginx's FIN waits behind a request that nobody acknowledges.
+      return close.closer == .originator || close.manner == .timeout ? 12 : nil
     case .upgradedFailed, .streamFailed:
       return close.manner == .refused ? (line.errno == 111 ? 12 : nil) : reset ? 8 : nil
     case .upgradedTimedOut, .streamTimedOut:
@@ -126,10 +134,12 @@ struct MatchScore {
     }
   }
 
-  private func bodyScore(_ phase: Phase) -> Double {
-    switch phase {
+  private func bodyScore(_ close: Connection) -> Double {
+    switch close.phase {
     case .receivingResponse: 12
     case .unknown: 6
+    // What TLS hides cannot be told from the end of a whole answer.
+    case .idle where close.exchanges == nil: 8
     default: -6
     }
   }

@@ -48,7 +48,7 @@ struct Matching {
       .filter { !isForeign($0) }
       .map { (close: $0, time: $0.closedAt ?? $0.lastPacket) }
       .sorted { ($0.time, $0.close.id) < ($1.time, $1.close.id) }
-    let scores = score(errors, free)
+    let scores = score(errors, Candidates(free))
     var pairs: [Assignment.Pair] = []
     for (row, columns) in scores.enumerated() {
       for (column, score) in columns {
@@ -62,12 +62,14 @@ struct Matching {
 
   /// The score of each error with each close that it competes for.
   private func score(
-    _ errors: [Correlator.OpenError], _ free: [(close: Connection, time: Timestamp)]
+    _ errors: [Correlator.OpenError], _ candidates: Candidates
   ) -> [[Int: Double]] {
     let scorer = MatchScore(workerOf: workers)
+    let free = candidates.free
     return errors.enumerated().map { row, error in
       var found: [Int: Double] = [:]
       let attempt = attempt(error)
+      let list = candidates.list(for: error.line.message)
       func consider(_ column: Int) -> Bool {
         guard
           let score = scorer.score(
@@ -76,36 +78,63 @@ struct Matching {
         found[column] = score - orderCost(row, of: errors.count, column, of: free.count)
         return true
       }
-      let middle = partition(free, at: error.time.best)
+      let middle = candidates.partition(list, at: error.time.best)
       var looked = 0
-      var column = middle - 1
-      while column >= 0, looked < Self.reach, error.time.earliest - free[column].time < Self.window
+      var place = middle - 1
+      while place >= 0, looked < Self.reach,
+        error.time.earliest - free[list[place]].time < Self.window
       {
-        if consider(column) { looked += 1 }
-        column -= 1
+        if consider(list[place]) { looked += 1 }
+        place -= 1
       }
       looked = 0
-      column = middle
-      while column < free.count, looked < Self.reach,
-        free[column].time - error.time.latest < Self.window
+      place = middle
+      while place < list.count, looked < Self.reach,
+        free[list[place]].time - error.time.latest < Self.window
       {
-        if consider(column) { looked += 1 }
-        column += 1
+        if consider(list[place]) { looked += 1 }
+        place += 1
       }
       return found
     }
   }
 
-  /// The first close that is later than a moment.
-  private func partition(
-    _ free: [(close: Connection, time: Timestamp)], at time: Timestamp
-  ) -> Int {
-    var (low, high) = (0, free.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if free[middle].time <= time { low = middle + 1 } else { high = middle }
+  /// The closes that are free, in order of time, and which of them each kind of error can be about: on a
+  /// busy nginx without keepalive most are its own, of which most errors say nothing.
+  private struct Candidates {
+    let free: [(close: Connection, time: Timestamp)]
+    private let byOthers: [Int]
+    private let byAll: [Int]
+
+    init(_ free: [(close: Connection, time: Timestamp)]) {
+      self.free = free
+      byAll = Array(free.indices)
+      byOthers = byAll.filter {
+        let close = free[$0].close
+        if close.requestAfterFIN || close.responderReset != nil { return true }
+        return close.closer != .originator
+          && !(CloseStore.isEarly(close) && close.exchanges != nil)
+      }
     }
-    return low
+
+    func list(for message: NginxMessage) -> [Int] {
+      switch message {
+      case .prematurelyClosed, .recvFailed, .sendFailed, .bodyClosed, .bodyRecvFailed, .tlsClosed,
+        .tlsTransferFailed, .connectFailed:
+        byOthers
+      default: byAll
+      }
+    }
+
+    /// The place of the first close that is later than a moment.
+    func partition(_ list: [Int], at time: Timestamp) -> Int {
+      var (low, high) = (0, list.count)
+      while low < high {
+        let middle = (low + high) / 2
+        if free[list[middle]].time <= time { low = middle + 1 } else { high = middle }
+      }
+      return low
+    }
   }
 
   private func matches(

@@ -9,13 +9,14 @@ struct UpstreamTally: Sendable {
   var latency = Latency()
   private var recentChecks: [(time: Timestamp, check: PortCheck)] = []
   /// The backend's latest closes, healthy ones too, in the order in which they were told.
-  private var recentCloses: [(time: Timestamp, id: UInt64)] = []
+  private var recentCloses: [(time: Timestamp, id: UInt64, served: Int?)] = []
 
   init(_ upstream: String) { statistics = UpstreamStatistics(upstream: upstream) }
 
   /// Requests that were seen to be answered, at least.
   var answered: Int {
-    habits.answered + statistics.idleCloses + Int(clamping: reuseGaps.values.reduce(0, &+))
+    max(habits.answered + statistics.idleCloses, latency.count)
+      + Int(clamping: reuseGaps.values.reduce(0, &+))
   }
 
   /// How long the backend keeps an idle connection, as far as its closes tell.
@@ -68,7 +69,9 @@ struct UpstreamTally: Sendable {
       let closed = connection.closedAt
     else { return }
     if recentCloses.suffix(8).contains(where: { $0.id == connection.id }) { return }
-    recentCloses.append((closed, connection.id))
+    let isSoon = connection.idleBeforeClose.map { $0 <= .seconds(1) } ?? false
+    let served = connection.phase == .idle && isSoon ? Habits.served(connection) : nil
+    recentCloses.append((closed, connection.id, served))
     if recentCloses.count > 4096 { recentCloses.removeFirst(2048) }
   }
 
@@ -85,6 +88,22 @@ struct UpstreamTally: Sendable {
       }
     }
     return others.count
+  }
+
+  /// The request limit that the latest closes show, before they are counted: four and more within half a
+  /// minute, nearly all after the same number of answers.
+  func recentLimit(at time: Timestamp) -> CountEstimate? {
+    var served: [UInt64: Int] = [:]
+    for close in recentCloses.reversed() {
+      if close.time < time - .seconds(30) { break }
+      // Of a connection that was told twice the last stands.
+      if served[close.id] == nil, let number = close.served { served[close.id] = number }
+    }
+    let counts = Dictionary(served.values.map { ($0, 1) }, uniquingKeysWith: +)
+    guard let (value, count) = counts.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }),
+      value > 1, count >= 4, count * 10 >= served.count * 8
+    else { return nil }
+    return CountEstimate(value: value, count: count, of: served.count)
   }
 
   /// Everything measured, for a report.

@@ -101,7 +101,7 @@ extension NginxMessage {
   public var isUpstreamFailure: Bool {
     switch self {
     case .temporarilyDisabled, .extraData, .streamEnded, .clientClosed, .applicationMessage,
-      .reload, .lifecycle, .workerCrashed, .logsReopened, .other, .noValidHeader:
+      .reload, .lifecycle, .workerCrashed, .logsReopened, .other:
       false
     default: true
     }

@@ -33,8 +33,9 @@ struct AcceptQueueOverflow: CauseRule {
       items.append(
         EvidenceItem(
           "sockets",
+          // One counter for all listeners of the host: with this one's own queue it says much more.
           "the kernel dropped \(c.listenOverflows) connections in those seconds because an accept "
-            + "queue was full (ListenOverflows)", decibans: 12))
+            + "queue was full (ListenOverflows)", decibans: c.fullQueue == nil ? 2 : 12))
     }
     if let use = c.backendDescriptors, use.used * 20 >= use.limit * 19 {
       // Without a descriptor nothing is accepted, and the queue fills.
@@ -44,6 +45,12 @@ struct AcceptQueueOverflow: CauseRule {
           "\(processName(use.process)) holds \(use.used) of \(use.limit) descriptors: it cannot accept",
           decibans: 15))
     }
+    if c.fullQueue == nil, c.isLocal, c.tracking.isWatched {
+      // Its own listener is looked at.
+      items.append(
+        EvidenceItem("sockets", "its listener's queue was not seen to be full", decibans: -10))
+    }
+    if let word = c.voice([.saturated]) { items.append(word) }
     if c.checks.outcomes.contains(.timeout) {
       items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 3))
     }

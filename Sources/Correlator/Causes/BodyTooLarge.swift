@@ -45,7 +45,7 @@ struct BodyTooLarge: CauseRule {
         EvidenceItem(
           "access log", "the client got \(status): the backend's early answer", decibans: 20))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner && !c.isOutlived($0) }) {
+    if c.ownerDied {
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -45))
     } else if let closer = c.closer, !closer.isExiting {

@@ -5,7 +5,9 @@ struct ClosedWithoutResponse: CauseRule {
   let id = CauseID.closedWithoutResponse
 
   func weigh(_ c: Case) -> [EvidenceItem] {
+    if case .unix? = c.line.upstream { return unseen(c) }
     guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
+      !c.line.message.isNginxGivingUp, c.line.message != .noValidHeader,
       !close.requestAfterFIN || c.isReused == false,
       close.phase != .connecting, close.phase != .tlsHandshake,
       // Light capture: an idle connection's close would look the same.
@@ -71,8 +73,29 @@ struct ClosedWithoutResponse: CauseRule {
           "its requests are cut at an age of \(age.value) (n=\(age.count)): a limit of its own",
           decibans: 4))
     }
+    if let word = c.voice([.exception, .sessionAborted]) { items.append(word) }
+    if let word = c.voice([.workerTimeout, .workerRecycle, .workerKilled, .stopping]),
+      word.decibans >= 18
+    {
+      // Its log knows another reason.
+      items.append(
+        EvidenceItem(word.source, word.text, decibans: -word.decibans / 2, time: word.time))
+    }
     items += fate(c)
     return items
+  }
+
+  /// Over a UNIX socket no packet is seen: nginx's own words, and who lives, are all there is.
+  private func unseen(_ c: Case) -> [EvidenceItem] {
+    guard c.isEndOfBackend, !c.line.message.isInBody, c.line.message != .connectFailed else {
+      return []
+    }
+    let how = c.line.message == .prematurelyClosed ? "the end of the stream" : "a reset"
+    var items = [
+      EvidenceItem("nginx", "nginx read \(how) where an answer was due", decibans: 14)
+    ]
+    if let word = c.voice([.exception, .sessionAborted]) { items.append(word) }
+    return items + fate(c)
   }
 
   private func after(_ close: Connection) -> String {
@@ -89,14 +112,21 @@ struct ClosedWithoutResponse: CauseRule {
           decibans: -30, time: closer.time)
       ]
     }
-    let dead = c.deaths.first { c.relation(to: $0.pid) == .owner && !c.isOutlived($0) }
-    if dead != nil {
+    if c.ownerDied {
       return [
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -30)
       ]
     }
     if c.deaths.contains(where: { c.relation(to: $0.pid) == .backend }), c.owners.isEmpty {
       return [EvidenceItem("processes", "a process behind the port died then", decibans: -15)]
+    }
+    if let drained = c.ownerDrained {
+      // It was done with everything, not with this request.
+      return [
+        EvidenceItem(
+          "processes", "pid \(drained.pid) (\(drained.command)) ended by itself soon after",
+          decibans: 4, time: drained.time.best)
+      ]
     }
     if let closer = c.closer {
       return [

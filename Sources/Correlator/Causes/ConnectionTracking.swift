@@ -27,7 +27,7 @@ struct ConnectionTracking: CauseRule {
           decibans: 12, time: close.responderReset?.time))
     }
     items += counters(c)
-    if let owner = c.ownerName, !c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if let owner = c.ownerName, !c.ownerDied {
       items.append(
         EvidenceItem("processes", "\(owner), which owned it, is still running", decibans: 4))
     }

@@ -9,6 +9,7 @@ struct Crash: CauseRule {
     c.weighDeaths(
       source: "kernel", watched: c.watchedKernel, missing: "no segfault or trap in the kernel log",
       words: words)
+      + c.weighVoice([.workerKilled]) { $0.signal.map(Self.fatal.contains) ?? false }
   }
 
   private func words(_ death: Death) -> String? {
@@ -18,8 +19,21 @@ struct Crash: CauseRule {
         + (fault.image.map { ", in \($0)" } ?? "")
     case .signal(let signal) where Self.fatal.contains(signal):
       "pid \(death.pid) (\(death.command)) died of \(signalName(signal))"
+    case .code(let code):
+      // Some programs catch the fault, say so, and exit (uWSGI).
+      death.signal.flatMap { signal in
+        Self.isOwnFault(signal, of: death)
+          ? "pid \(death.pid) (\(death.command)) got \(signalName(signal.signal)) for a fault of its own, "
+            + "and exited with code \(code)" : nil
+      }
     default: nil
     }
+  }
+
+  /// The kernel, or the process itself, sent a signal of those that faults and aborts make.
+  static func isOwnFault(_ signal: SignalSent, of death: Death) -> Bool {
+    [4, 6, 7, 8, 11].contains(signal.signal)
+      && (signal.sender == nil || signal.sender?.pid == death.pid)
   }
 
   /// SIGQUIT is left out: masters use it to end their workers.
@@ -41,6 +55,11 @@ struct Crash: CauseRule {
       return Fix(
         text: "\(death.command) died of \(signalName(signal)): keep its core (coredumpctl) and "
           + "fix the program")
+    case .code:
+      return Fix(
+        text:
+          "\(death.command) catches its own faults and exits: read its log for the trace, and fix "
+          + "the program")
     default: return nil
     }
   }

@@ -11,7 +11,8 @@ extension Case {
     source: String, watched: Bool, missing: String,
     words: (Death) -> String?
   ) -> [EvidenceItem] {
-    guard couldBeADeath else { return [] }
+    // What something in between sent, or nginx itself, no death of the backend explains.
+    guard couldBeADeath, close?.closer != .middlebox else { return [] }
     if let found = likeliestDeath(words) {
       return [
         EvidenceItem(
@@ -37,7 +38,7 @@ extension Case {
     var best: (death: Death, text: String, decibans: Double)?
     for death in nearestDeaths where !isOutlived(death) {
       guard let text = words(death) else { continue }
-      let (bearing, decibans): (String, Double) =
+      var (bearing, decibans): (String, Double) =
         switch relation(to: death.pid) {
         // The owner of the flow died and the flow closed: hardly ever a coincidence.
         case .owner: ("it owned this connection", 45)
@@ -47,11 +48,66 @@ extension Case {
         case .stranger: ("not known to serve this port", 3)
         case .unknown: ("whether it served this port was not seen", strangerWeight(death))
         }
+      decibans -= timing(death)
       if best.map({ decibans > $0.decibans }) ?? true {
         best = (death, "\(text); \(bearing)", decibans)
       }
     }
     return best
+  }
+
+  /// What the moment of a death takes from its bearing on the close.
+  ///
+  /// A process that ends closes all its sockets in one moment, after its memory is gone, and its end is
+  /// told within milliseconds of that; a busy machine takes tens.
+  private func timing(_ death: Death) -> Double {
+    let gap = death.time.earliest - moment.latest
+    switch relation(to: death.pid) {
+    case .owner:
+      guard close?.closedAt != nil else { return 0 }
+      if let closer, !closer.isExiting, closer.process.pid == death.pid {
+        // It closed while it ran. One that had been asked to end tidies up first; one that ended
+        // unasked long afterwards had closed for another reason.
+        if let asked = death.signalTime, asked <= closer.time { return 0 }
+        return gap > .milliseconds(1) ? 40 : 20
+      }
+      if closer?.isExiting == true { return 0 }
+      if gap > .milliseconds(100) { return 25 }
+      return gap > .milliseconds(30) ? 10 : 0
+    case .backend:
+      // Which of them held the connection was not seen: the nearest is the likeliest.
+      let nearest = nearestBackendDeath
+      let own = death.time.distance(to: moment)
+      let isFar = nearest.map { own > $0 + .milliseconds(3) } ?? false
+      // nginx and the kernel tell of it within milliseconds.
+      let isAside =
+        gap > .milliseconds(20) || moment.earliest - death.time.latest > .milliseconds(40)
+      return (isFar ? 12 : 0) + (isAside ? 15 : 0)
+    case .stranger, .unknown: return 0
+    }
+  }
+
+  /// The owner closed the connection while it ran, and then ended unasked and with success, within two
+  /// seconds, while its master went on: it was done.
+  var ownerDrained: Death? {
+    guard let closer, !closer.isExiting, !pool.isWhole else { return nil }
+    return deaths.first { death in
+      guard case .code(0) = death.how, death.pid == closer.process.pid else { return false }
+      let isAsked = death.signalTime.map { $0 <= closer.time } ?? false
+      return !isAsked && death.time.best >= closer.time
+        && recycling[death.pid]?.parentLives == true
+    }
+  }
+
+  private var nearestBackendDeath: TimeSpan? {
+    deaths.filter { relation(to: $0.pid) == .backend }.map { $0.time.distance(to: moment) }.min()
+  }
+
+  /// The owner ended in that moment, and that is why the connection closed.
+  var ownerDied: Bool {
+    deaths.contains {
+      relation(to: $0.pid) == .owner && !isOutlived($0) && timing($0) < 20
+    }
   }
 
   /// The kernel's log names the process: an OOM kill or a fault.

@@ -21,6 +21,18 @@ struct Exited: CauseRule {
     if let death = c.likeliestDeath(words)?.death, c.hasKernelsWord(on: death.pid) {
       items.append(EvidenceItem("kernel", "the kernel's log says what ended it", decibans: -50))
     }
+    if let death = c.likeliestDeath(words)?.death {
+      if c.pool.masterEnded != nil || c.pool.masterAsked != nil {
+        items.append(
+          EvidenceItem("processes", "its master ended, or was told to, at that time", decibans: -20)
+        )
+      } else if let signal = death.signal, Crash.isOwnFault(signal, of: death) {
+        items.append(
+          EvidenceItem(
+            "trace", "it exited upon \(signalName(signal.signal)), a fault of its own",
+            decibans: -40))
+      }
+    }
     if let death = c.likeliestDeath(words)?.death, case .code(0) = death.how,
       let pool = c.recycling[death.pid], pool.parentLives == true,
       pool.successor != nil || pool.earlier > 0

@@ -7,9 +7,12 @@ struct HeaderTooLarge: CauseRule {
   let prior = -5.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    guard let close = c.close, close.closer == .responder, (close.responseBytes ?? 0) == 0,
-      !close.requestAfterFIN, let bytes = close.requestBytes, var items = size(c, bytes)
-    else { return [] }
+    let voices = c.voice([.requestTooLarge]).map { [$0] } ?? []
+    guard let close = c.close else { return unseen(c) + voices }
+    guard close.closer == .responder, (close.responseBytes ?? 0) == 0, !close.requestAfterFIN,
+      let bytes = close.requestBytes, var items = size(c, bytes)
+    else { return voices }
+    items += voices
     if let threshold = c.sizeThreshold, bytes >= threshold.smallestFailed {
       // Size alone parts those that fail from those that do not.
       items.append(EvidenceItem("packets", threshold.words, decibans: 12))
@@ -21,11 +24,27 @@ struct HeaderTooLarge: CauseRule {
           "packets", "it was closed \(age) after the request", decibans: isAtOnce ? 15 : -15,
           time: close.closedAt))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if c.ownerDied {
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -30))
+    } else if let closer = c.closer, !closer.isExiting {
+      items.append(
+        EvidenceItem(
+          "trace", "\(processName(closer.process)) closed it itself, while it ran", decibans: 14,
+          time: closer.time))
     } else if c.watchedProcesses, c.isLocal {
       items.append(EvidenceItem("processes", "no process behind the port ended", decibans: 8))
+    }
+    return items
+  }
+
+  /// Over a UNIX socket only the access log knows the size.
+  private func unseen(_ c: Case) -> [EvidenceItem] {
+    guard case .unix? = c.line.upstream, c.isEndOfBackend, c.deaths.isEmpty,
+      let bytes = c.answer?.attempt(of: c.line)?.bytesSent, var items = size(c, bytes)
+    else { return [] }
+    if c.watchedProcesses, c.isLocal {
+      items.append(EvidenceItem("processes", "no process behind the socket ended", decibans: 8))
     }
     return items
   }

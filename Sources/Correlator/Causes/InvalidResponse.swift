@@ -6,7 +6,7 @@ struct InvalidResponse: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     switch c.line.message {
-    case .invalidResponse, .invalidChunked, .protocolError, .prematureResponse:
+    case .invalidResponse, .invalidChunked, .protocolError, .prematureResponse, .noValidHeader:
       [EvidenceItem("nginx", c.line.text, decibans: 35, time: c.time.best)]
     default: []
     }

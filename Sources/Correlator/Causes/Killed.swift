@@ -9,6 +9,7 @@ struct Killed: CauseRule {
     var items = c.weighDeaths(
       source: "processes", watched: c.watchedProcesses, missing: "no process of it was killed",
       words: words)
+    if c.owners.isEmpty || !items.isEmpty { items += voice(c) }
     let victim = c.likeliestDeath(words)?.death.pid
     let killedByOOM = c.deaths.contains { death in
       if case .oom = death.how { death.pid == victim } else { false }
@@ -18,11 +19,28 @@ struct Killed: CauseRule {
       items.append(
         EvidenceItem("kernel", "the signal was the OOM killer's", decibans: -50))
     }
+    if !items.isEmpty, c.pool.masterEnded != nil || c.pool.masterAsked != nil {
+      items.append(
+        EvidenceItem("processes", "its master ended, or was told to, at that time", decibans: -8))
+    }
     if let sent = c.likeliestDeath(words)?.death.signal, sent.isFromParent {
       // A master ends its workers for reasons of its own, which have causes of their own.
       items.append(EvidenceItem("trace", "its own master sent the signal", decibans: -6))
     }
     return items
+  }
+
+  /// The master's own word of a signal, where it is not one of a fault.
+  private func voice(_ c: Case) -> [EvidenceItem] {
+    c.weighVoice([.workerKilled]) { $0.signal.map(Self.signals.contains) ?? false }
+      .map(Self.halved)
+  }
+
+  /// Where the death was seen as well, both say one thing.
+  private static func halved(_ item: EvidenceItem) -> EvidenceItem {
+    var item = item
+    item.decibans /= 2
+    return item
   }
 
   private func words(_ death: Death) -> String? {

@@ -8,30 +8,35 @@ struct MasterTimeout: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    guard let age = Self.age(c), age >= .seconds(1) else { return [] }
-    var items = c.weighDeaths(source: "processes", watched: false, missing: "") { death in
-      let name = "pid \(death.pid) (\(death.command))"
-      switch death.how {
-      case .signal(let signal) where [6, 9, 15].contains(signal):
-        return "\(name) was ended by \(signalName(signal))\(death.author)"
-      case .code(1) where death.command.hasPrefix("gunicorn"):
-        // Its worker takes the master's SIGABRT as an order to exit with this code.
-        return "\(name) exited with code 1, as gunicorn's worker does on its master's SIGABRT"
-      default: return nil
-      }
-    }
+    let voices = c.weighVoice([.workerTimeout])
+    guard let age = Self.age(c), age >= .seconds(1) else { return voices }
+    var items =
+      c.weighDeaths(source: "processes", watched: false, missing: "", words: words) + voices
     guard !items.isEmpty else { return [] }
     // An operator's kill hits a request of any age; most are younger than a second.
     items.append(
       EvidenceItem(
         "packets", "the request had run for \(age)", decibans: age >= .seconds(5) ? 10 : 7,
         time: c.close?.requestSentAt))
-    if let sent = c.deaths.first(where: { c.relation(to: $0.pid) == .owner })?.signal {
+    if let sent = c.likeliestDeath(words)?.death.signal {
       // Only the master itself is impatient; anybody else's signal is a kill.
       items.append(
         sent.isFromParent
           ? EvidenceItem("trace", "its own master sent the signal", decibans: 20)
           : EvidenceItem("trace", "not its master sent the signal", decibans: -40))
+    }
+    if voices.allSatisfy({ $0.decibans < 28 }),
+      c.pool.masterEnded != nil || c.pool.masterAsked != nil
+    {
+      // A master that is told to go ends its workers for that.
+      items.append(
+        EvidenceItem("processes", "its master was itself told to end or reload", decibans: -30))
+    }
+    if let limit = c.requestAge, (age - limit.value).magnitude <= max(limit.spread, .seconds(1)) {
+      items.append(
+        EvidenceItem(
+          "packets", "requests end at this age again and again (\(limit.value), n=\(limit.count))",
+          decibans: 8))
     }
     if let owner = c.owners.last, let parent = owner.parent,
       !c.deaths.contains(where: { $0.pid == parent })
@@ -47,8 +52,24 @@ struct MasterTimeout: CauseRule {
     return items
   }
 
+  private func words(_ death: Death) -> String? {
+    let name = "pid \(death.pid) (\(death.command))"
+    switch death.how {
+    case .signal(let signal) where [6, 9, 15].contains(signal):
+      return "\(name) was ended by \(signalName(signal))\(death.author)"
+    case .code(1) where death.command.hasPrefix("gunicorn"):
+      // Its worker takes the master's SIGABRT as an order to exit with this code.
+      return "\(name) exited with code 1, as gunicorn's worker does on its master's SIGABRT"
+    default: return nil
+    }
+  }
+
+  /// How old the failed request was at the close: from packets, else from the access log.
   static func age(_ c: Case) -> TimeSpan? {
-    c.close?.requestSentAt.flatMap { sent in c.close?.closedAt.map { $0 - sent } }
+    if let close = c.close {
+      return close.requestSentAt.flatMap { sent in close.closedAt.map { $0 - sent } }
+    }
+    return c.answer?.attempt(of: c.line)?.responseTime
   }
 
   func fix(_ c: Case) -> Fix? {

@@ -25,7 +25,7 @@ struct Middlebox: CauseRule {
       c.line.message == .headerTimedOut || c.line.message == .sendTimedOut
       || c.line.message == .recvFailed && c.line.errno == 110
     guard isTimeOut, close.responderFIN == nil, close.responderReset == nil,
-      close.phase == .sendingRequest,
+      close.phase == .sendingRequest || close.phase == .awaitingResponse,
       close.requestDelivery != .acknowledged, close.requestDelivery != .partlyAcknowledged,
       close.history.contains("T") || close.manner == .timeout,
       c.isReused == true

@@ -12,7 +12,8 @@ struct NginxClosedFirst: CauseRule {
       EvidenceItem("nginx", "nginx says that it gave up itself: \(c.line.text)", decibans: 25)
     ]
     if let close = c.close {
-      if close.phase == .sendingRequest, close.requestDelivery != .acknowledged,
+      if close.phase == .sendingRequest || close.phase == .awaitingResponse,
+        close.requestDelivery != .acknowledged,
         close.requestDelivery != .partlyAcknowledged, close.history.contains("T")
       {
         items.append(
@@ -26,7 +27,8 @@ struct NginxClosedFirst: CauseRule {
           EvidenceItem(
             "packets", "nginx closed first\(wait.map { ", \($0) after its request" } ?? "")",
             decibans: 15, time: close.closedAt))
-      } else {
+      } else if ![.headerTooBig, .invalidResponse, .invalidChunked].contains(c.line.message) {
+        // Behind an answer that nginx refuses it may close as usual.
         items.append(
           EvidenceItem("packets", "the backend closed before nginx did", decibans: -15))
       }

@@ -6,22 +6,14 @@ import Evidence
 struct RequestLimit: CauseRule {
   let id = CauseID.requestLimit
   // Rarer than the idle timer: most servers announce the last answer with `Connection: close`.
-  let prior = -5.0
+  let prior = -8.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.requestAfterFIN, !c.line.message.isInBody,
       let idle = close.idleBeforeClose, let served = Habits.served(close), served > 1
     else { return [] }
-    guard idle <= Habits.atOnce else {
-      return c.requestLimit?.value == served
-        ? [
-          EvidenceItem(
-            "packets",
-            "it was closed only \(idle) after its last "
-              + "answer", decibans: -10)
-        ]
-        : []
-    }
+    let isLimit = c.requestLimit?.value == served
+    guard idle <= Habits.atOnce || isLimit && idle <= .seconds(1) else { return [] }
     // As for the idle race: nothing else makes a backend close before the request it is blamed for.
     var items = [
       EvidenceItem(
@@ -37,7 +29,8 @@ struct RequestLimit: CauseRule {
     // No idle timer in use is that short; a deploy may fall there by chance.
     items.append(
       EvidenceItem(
-        "packets", "it closed \(idle) after answer \(served)", decibans: 6, time: close.closedAt))
+        "packets", "it closed \(idle) after answer \(served)",
+        decibans: isLimit ? 6 : 0, time: close.closedAt))
     if let limit = c.requestLimit {
       // Closing again and again at one number is what a counter does, and nothing else.
       items.append(
@@ -52,13 +45,13 @@ struct RequestLimit: CauseRule {
       // The usual defaults (close-signatures 5).
       items.append(EvidenceItem("packets", "\(served) is a usual limit", decibans: 8))
     }
-    if c.closedTogether > 0 {
+    if c.closedTogether > 0, !isLimit {
       items.append(
         EvidenceItem(
           "packets", "\(c.closedTogether) others were closed with it: a counter closes one by one",
           decibans: -15))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if c.ownerDied {
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -45))
     }

@@ -6,14 +6,35 @@ struct Restart: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    guard c.endedAround >= 2 else { return c.isLocal ? [] : unseen(c) }
+    guard c.isLocal else { return unseen(c) + c.weighVoice([.stopping]) }
+    if !c.ownerDied, let asked = askedBefore(c) { return asked }
+    guard c.endedAround >= 2 || c.pool.isWhole else { return [] }
     var items = c.weighDeaths(source: "processes", watched: false, missing: "", words: words)
     guard !items.isEmpty else { return [] }
-    // One worker dies alone for reasons of its own; a pool that goes together was told to.
-    items.append(
-      EvidenceItem(
-        "processes", "\(c.endedAround) processes behind the port ended within half a second",
-        decibans: 10))
+    items += c.weighVoice([.stopping])
+    if let master = c.pool.masterEnded {
+      items.append(
+        EvidenceItem(
+          "processes", "its master, pid \(master.pid) (\(master.command)), ended too", decibans: 15,
+          time: master.time.best))
+    } else if let asked = c.pool.masterAsked {
+      let who = asked.sender.map { " by \(processName($0))" } ?? ""
+      items.append(
+        EvidenceItem(
+          "trace", "its master was sent \(signalName(asked.signal))\(who) before", decibans: 15))
+    } else if c.pool.isWhole {
+      // One worker dies alone for reasons of its own; a pool that goes together was told to.
+      items.append(
+        EvidenceItem(
+          "processes", "all \(c.endedAround) processes behind the port ended within half a second",
+          decibans: 12))
+    } else {
+      items.append(
+        EvidenceItem(
+          "processes",
+          "\(c.endedAround) processes behind the port ended together, and their master went on",
+          decibans: -15))
+    }
     if let victim = c.likeliestDeath(words)?.death, c.hasKernelsWord(on: victim.pid) {
       // The same end, with its author known.
       items.append(EvidenceItem("kernel", "the kernel's log says what ended it", decibans: -50))
@@ -29,9 +50,40 @@ struct Restart: CauseRule {
     switch death.how {
     case .signal(let signal) where [1, 2, 3, 9, 15].contains(signal):
       "pid \(death.pid) (\(death.command)) was ended by \(signalName(signal))\(death.author)"
-    case .code(0): "pid \(death.pid) (\(death.command)) exited with code 0\(death.author)"
+    case .code(let code):
+      "pid \(death.pid) (\(death.command)) exited with code \(code)\(death.author)"
+    case .gone: "pid \(death.pid) (\(death.command)) ended\(death.author)"
     default: nil
     }
+  }
+
+  /// Workers that are told to go close their idle connections first, and end when they have nothing
+  /// left to do.
+  private func askedBefore(_ c: Case) -> [EvidenceItem]? {
+    guard let asked = c.ownerAsked, let close = c.close, close.closer == .responder,
+      let closed = close.closedAt, asked.time <= closed, let owner = c.ownerName,
+      // A limit of its own explains it as well.
+      c.pool.isWhole || asked.signal.signal != 1
+    else { return nil }
+    let who = asked.signal.isFromParent ? "its own master" : asked.signal.sender.map(processName)
+    var items = [
+      EvidenceItem(
+        "trace",
+        "\(owner) had been sent \(signalName(asked.signal.signal))"
+          + (who.map { " by \($0)" } ?? "") + " \(closed - asked.time) before it closed",
+        decibans: 35, time: asked.time)
+    ]
+    if close.requestAfterFIN {
+      items.append(
+        EvidenceItem(
+          "packets", "the backend's FIN went out before nginx sent the request", decibans: 25,
+          time: close.responderFIN))
+    }
+    if c.pool.isWhole {
+      items.append(
+        EvidenceItem("processes", "its master was itself told to end or reload", decibans: 10))
+    }
+    return items
   }
 
   /// A backend whose processes are not seen: all its connections go at once, and then nobody listens.

@@ -6,6 +6,9 @@ struct SchemeMismatch: CauseRule {
   let prior = -5.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
+    if let word = c.voice([.wrongProtocol]) {
+      return [word, EvidenceItem("nginx", c.line.text, decibans: 8)]
+    }
     if let items = plainToTLS(c) { return items }
     // OpenSSL's words for bytes that are not a TLS record: a plain-text answer.
     guard c.line.message == .tlsHandshakeFailed, c.line.text.contains("wrong version number")
@@ -33,11 +36,16 @@ struct SchemeMismatch: CauseRule {
     if port == 443 || port == 8443 {
       items.append(EvidenceItem("nginx", "\(port) is a port of TLS", decibans: 10))
     }
-    if c.upstreamErrors >= 3, !items.isEmpty {
+    if c.upstreamErrors >= 4, (close.responseBytes ?? 0) == 0, !c.ownerDied, c.pool.ended == 0,
+      let age = MasterTimeout.age(c),
+      age < .milliseconds(50)
+    {
+      // An application that fails fails some requests; a port of another protocol fails each at once.
       items.append(
         EvidenceItem(
-          "packets", "no request of \(c.upstreamErrors + 1) on this upstream was ever answered",
-          decibans: 10))
+          "packets",
+          "none of \(c.upstreamErrors + 1) requests on this upstream was ever answered, this one was "
+            + "closed after \(age)", decibans: 46))
     }
     return items.isEmpty ? nil : items
   }

@@ -7,6 +7,8 @@ struct StaleKeepalive: CauseRule {
 
   func weigh(_ c: Case) -> [EvidenceItem] {
     guard let close = c.close, close.closer != .originator || close.requestAfterFIN,
+      // What the backend did not send says nothing of the backend.
+      close.closer != .middlebox,
       !c.line.message.isInBody, c.isReused != false
     else { return [] }
     var items: [EvidenceItem] = []
@@ -47,7 +49,7 @@ struct StaleKeepalive: CauseRule {
           decibans: 5))
     }
     if let idle = close.idleBeforeClose {
-      if let timeout = c.idleTimeout, (idle - timeout.value).magnitude < slack(timeout) {
+      if let timeout = c.idleTimeout, (idle - timeout.value).magnitude < Self.slack(timeout) {
         // Closing at its own idle limit is what a keepalive timer does, and little else does.
         items.append(
           EvidenceItem(
@@ -57,12 +59,21 @@ struct StaleKeepalive: CauseRule {
       } else if idle <= Habits.atOnce, close.requestAfterFIN {
         // No idle timer in use is that short: a counter or an end of the process is.
         items.append(
-          EvidenceItem("packets", "closed only \(idle) after its last answer", decibans: -15))
+          EvidenceItem("packets", "closed only \(idle) after its last answer", decibans: -6))
       } else if idle > .seconds(1) {
         items.append(EvidenceItem("packets", "closed after \(idle) idle", decibans: 5))
       }
     }
-    if c.closedTogether > 1, !isAtLimit(c) {
+    if let limit = c.requestLimit, Habits.served(close) == limit.value,
+      close.idleBeforeClose.map({ $0 <= .seconds(1) }) ?? false
+    {
+      items.append(
+        EvidenceItem(
+          "packets", "it had served \(limit.value) requests, after which all are closed",
+          decibans: -15
+        ))
+    }
+    if c.closedTogether > 1, !Self.isAtLimit(c) {
       // Timers run out one by one; a process that goes takes all with it.
       items.append(
         EvidenceItem(
@@ -70,7 +81,20 @@ struct StaleKeepalive: CauseRule {
           "the backend closed \(c.closedTogether) other connections within 50 ms, not at its idle limit",
           decibans: -10))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if let asked = c.ownerAsked, let closed = close.closedAt, asked.time <= closed {
+      items.append(
+        EvidenceItem(
+          "trace",
+          "its owner had been sent \(signalName(asked.signal.signal)) \(closed - asked.time) before",
+          decibans: -20, time: asked.time))
+    }
+    if let drained = c.ownerDrained, !Self.isAtLimit(c) {
+      items.append(
+        EvidenceItem(
+          "processes", "its owner ended by itself soon after", decibans: -12,
+          time: drained.time.best))
+    }
+    if c.ownerDied {
       // The close has another author than a timer.
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -45))
@@ -78,12 +102,12 @@ struct StaleKeepalive: CauseRule {
     return items
   }
 
-  private func isAtLimit(_ c: Case) -> Bool {
+  static func isAtLimit(_ c: Case) -> Bool {
     guard let timeout = c.idleTimeout, let idle = c.close?.idleBeforeClose else { return false }
     return (idle - timeout.value).magnitude < slack(timeout)
   }
 
-  private func slack(_ timeout: Estimate) -> TimeSpan {
+  private static func slack(_ timeout: Estimate) -> TimeSpan {
     max(timeout.spread, .milliseconds(100)) + .milliseconds(50)
   }
 

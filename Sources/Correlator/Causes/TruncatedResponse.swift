@@ -16,7 +16,7 @@ struct TruncatedResponse: CauseRule {
           "packets", "the backend closed\(size)",
           decibans: 8, time: close.closedAt))
     }
-    if c.deaths.contains(where: { c.relation(to: $0.pid) == .owner }) {
+    if c.ownerDied {
       // Still truncated, but the death is the reason.
       items.append(
         EvidenceItem("processes", "the process that owned it died at that moment", decibans: -25))

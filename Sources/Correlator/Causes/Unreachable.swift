@@ -21,6 +21,8 @@ struct Unreachable: CauseRule {
         EvidenceItem("processes", "a listener is there, with a full queue", decibans: -20))
     } else if c.checks.outcomes.contains(.unreachable) {
       items.append(EvidenceItem("ports", "our own connect found no route to it", decibans: 20))
+    } else if c.checks.outcomes.contains(.timeout) {
+      items.append(EvidenceItem("ports", "our own connect got no answer either", decibans: 4))
     } else if c.checks.outcomes.contains(.open) {
       items.append(EvidenceItem("ports", "our own connect was accepted", decibans: -10))
     }

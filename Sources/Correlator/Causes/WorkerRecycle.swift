@@ -8,8 +8,19 @@ struct WorkerRecycle: CauseRule {
   let prior = -10.0
 
   func weigh(_ c: Case) -> [EvidenceItem] {
-    var items = c.weighDeaths(source: "processes", watched: false, missing: "", words: words)
-    guard !items.isEmpty, let death = c.likeliestDeath(words)?.death else { return [] }
+    let voices = c.weighVoice([.workerRecycle]) + racing(c)
+    let deaths = c.weighDeaths(source: "processes", watched: false, missing: "", words: words)
+    var items = voices
+    let death: Death
+    if let drained = c.ownerDrained {
+      death = drained
+      items += closing(c, drained)
+    } else if !deaths.isEmpty, let found = c.likeliestDeath(words)?.death {
+      death = found
+      items += deaths
+    } else {
+      return voices
+    }
     let pool = c.recycling[death.pid]
     if pool?.parentLives == true {
       items.append(EvidenceItem("processes", "its master is still running", decibans: 4))
@@ -51,6 +62,38 @@ struct WorkerRecycle: CauseRule {
         EvidenceItem("packets", "the request had run for \(age)", decibans: -8))
     }
     return items
+  }
+
+  /// It closed what it held, and then ended by itself.
+  private func closing(_ c: Case, _ death: Death) -> [EvidenceItem] {
+    let gap = c.closer.map { " \(death.time.best - $0.time) after it had closed" } ?? ""
+    var items = [
+      EvidenceItem(
+        "processes",
+        "pid \(death.pid) (\(death.command)) exited with code 0\(gap), and nobody had asked it to",
+        decibans: 42, time: death.time.best)
+    ]
+    if let close = c.close, close.requestAfterFIN, !StaleKeepalive.isAtLimit(c) {
+      items.append(
+        EvidenceItem(
+          "packets", "the backend's FIN went out before nginx sent the request", decibans: 25,
+          time: close.responderFIN))
+    }
+    return items
+  }
+
+  /// The race for an idle connection of a worker that is being recycled: its log says so, and the
+  /// worker ended then.
+  private func racing(_ c: Case) -> [EvidenceItem] {
+    guard let close = c.close, close.requestAfterFIN,
+      let word = c.voice([.workerRecycle]), word.decibans >= 18
+    else { return [] }
+    return [
+      word,
+      EvidenceItem(
+        "packets", "the backend's FIN went out before nginx sent the request", decibans: 25,
+        time: close.responderFIN),
+    ]
   }
 
   private func words(_ death: Death) -> String? {

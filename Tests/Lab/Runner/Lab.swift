@@ -43,6 +43,9 @@ struct Lab: ParsableCommand {
   @Option(help: ArgumentHelp("Tests/Lab of the source tree.", valueName: "directory"))
   var root: String
 
+  @Flag(help: "Ask for less accuracy, as a test on a busy machine must.")
+  var lenient = false
+
   @Flag(help: "List the scenarios.")
   var list = false
 
@@ -58,7 +61,10 @@ struct Lab: ParsableCommand {
       }
       let options = LabOptions(
         upclose: upclose, labBackend: backend, directory: root, logs: logs)
-      if !(try LabRun(scenarios: scenarios, options: options, keep: keep, seconds: seconds).run()) {
+      if !(try LabRun(
+        scenarios: scenarios, options: options, keep: keep, seconds: seconds,
+        targets: lenient ? .test : .full
+      ).run()) {
         throw ExitCode(1)
       }
     } catch let code as ExitCode {

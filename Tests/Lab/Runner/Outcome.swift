@@ -87,8 +87,9 @@ struct Judgement {
     case .nothing: return []
     case .port(let port): return [port]
     case .opened:
-      return wire.opened(
+      let ports = wire.opened(
         to: server.endpoint.address, from: truth.answer.begin, to: truth.answer.end)
+      return ports.isEmpty ? nil : ports
     case .wire:
       // Encrypted requests show no token, but a backend that terminates TLS may know the port.
       if let port = wire.port(of: truth.token, to: server.endpoint.address) { return [port] }

@@ -126,7 +126,8 @@ private struct Carrier {
   private func refuse(_ packet: [UInt8], to source: Int32) {
     func endpoint(_ address: Int, _ port: Int) -> Endpoint {
       Endpoint(
-        address: IPAddress(v4: (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[address + $1]) }),
+        address: IPAddress(
+          v4: (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[address + $1]) }),
         port: UInt16(packet[port]) << 8 | UInt16(packet[port + 1]))
     }
     let sequence = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[28 + $1]) }

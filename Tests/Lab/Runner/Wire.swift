@@ -97,13 +97,21 @@ final class Wire: Sendable {
       while true {
         let count = recv(wire, &packet, packet.count, Int32(MSG_DONTWAIT))
         guard count > 0 else { break }
-        look(packet[..<count])
+        look(packet[..<count], at: Self.stamp(wire))
       }
     }
   }
 
+  /// When the kernel took the packet that was read last; this thread may be late.
+  private static func stamp(_ wire: Int32) -> Timestamp {
+    var time = timespec()
+    let lastPacket: UInt = 0x8907  // SIOCGSTAMPNS, asm-generic/sockios.h
+    guard ioctl(wire, lastPacket, &time) == 0 else { return currentTime() }
+    return Timestamp(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+  }
+
   /// IPv4, TCP, towards a backend.
-  private func look(_ packet: ArraySlice<UInt8>) {
+  private func look(_ packet: ArraySlice<UInt8>, at time: Timestamp) {
     guard packet.count >= 40, packet[0] >> 4 == 4, packet[9] == 6 else { return }
     let tcp = Int(packet[0] & 15) * 4
     guard packet.count >= tcp + 20, packet[12] == 10, packet[16] == 10, packet[19] != 1 else {
@@ -112,7 +120,7 @@ final class Wire: Sendable {
     let address = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[16 + $1]) }
     let sighting = Sighting(
       port: UInt16(packet[tcp]) << 8 | UInt16(packet[tcp + 1]), backend: IPAddress(v4: address),
-      time: currentTime())
+      time: time)
     if packet[tcp + 13] & 0x10 != 0 {
       let number = (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(packet[tcp + 8 + $1]) }
       state.withLock { $0.acknowledged[sighting.port] = number }

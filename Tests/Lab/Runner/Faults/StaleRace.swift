@@ -95,7 +95,7 @@ struct StaleRace: FaultMaker {
   private func awaitCloses(_ server: Server, _ ports: Set<UInt16>, _ bed: Bed) throws {
     let end = monotonicMilliseconds() + 1500
     while monotonicMilliseconds() < end, !bed.isCancelled {
-      let rows = try TCPTable().rows.filter { 
+      let rows = try TCPTable().rows.filter {
         $0.remote == server.endpoint && (ports.isEmpty || ports.contains($0.local.port))
       }
       if !rows.contains(where: { $0.state == .established }) { return }
