@@ -63,24 +63,25 @@ let package = Package(
     source("Evidence"),
     source("CaptureFile"),
     source("Correlator", ["Evidence"]),
+    source("Session", ["CaptureFile", "Evidence"]),
     // The page, style and script of the HTML report become part of the program.
     .target(
       name: "Report", dependencies: ["Correlator", "Evidence"], path: "Sources/Report",
       resources: [
         .embedInCode("Page/page.html"), .embedInCode("Page/style.css"),
-        .embedInCode("Page/script.js"),
+        .embedInCode("Page/script.js"), .embedInCode("Schema/report.schema.json"),
       ], swiftSettings: strict),
     source(
-      "Sweep", ["Evidence", .product(name: "Histogram", package: "hdrhistogram-swift")]),
+      "Sweep", ["Evidence", "Report", .product(name: "Histogram", package: "hdrhistogram-swift")]),
     .executableTarget(
       name: "upclose",
       dependencies: [
         "Evidence", "CaptureFile", "Correlator", "Report", "CLinux", "LinuxHost",
         "PacketProbe", "KernelProbe", "TraceProbe", "SocketProbe", "ProcessProbe", "PortProbe",
-        "NginxProbe", "BackendProbe", "LabWorld", "Sweep",
+        "NginxProbe", "BackendProbe", "LabWorld", "Session", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "Sources/upclose", swiftSettings: strict),
+      path: "Sources/upclose", exclude: ["Packaging"], swiftSettings: strict),
 
     // The lab: real nginx, real backends, real faults.
     .target(
@@ -124,6 +125,7 @@ let package = Package(
     test("PortProbe", ["Evidence", "CLinux", "LinuxHost"]),
     test("NginxProbe", ["Correlator", "Evidence", "CLinux", "LinuxHost"]),
     test("Correlator", ["Evidence"]),
+    test("Session", ["CaptureFile", "Evidence"]),
     test("Sweep", ["Evidence"]),
     test("Report", ["Correlator", "Evidence"]),
     .testTarget(

@@ -16,6 +16,7 @@ missing_packages() {
       zlib) pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev ;;
       nginx) has nginx || echo nginx-light ;;
       ip) has ip || echo iproute2 ;;
+      dpkg-shlibdeps) has dpkg-shlibdeps || echo dpkg-dev ;;
       nft) has nft || echo nftables ;;
       uwsgi) has uwsgi || echo uwsgi-core ;;
       uwsgi-python3) [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || echo uwsgi-plugin-python3 ;;

@@ -32,6 +32,20 @@ final class LogInput {
     }
   }
 
+  /// The last bytes of a plain file; all of one that is compressed, or is none.
+  convenience init(_ path: String, fromEnd count: Int) throws {
+    try self.init(path)
+    var status = stat()
+    var start: [UInt8] = [0, 0]
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+      pread(descriptor, &start, 2, 0) == 2, start != Self.gzip,
+      lseek(descriptor, max(0, status.st_size - off_t(count)), SEEK_SET) >= 0
+    else { return }
+    isStarted = true
+  }
+
+  private static let gzip: [UInt8] = [0x1f, 0x8b]
+
   deinit { if ownsDescriptor && descriptor >= 0 { close(descriptor) } }
 
   /// Reads what comes next; 0 at the end.
@@ -59,7 +73,7 @@ final class LogInput {
       if count == 0 { break }
       firstBytes += bytes[..<count]
     }
-    guard firstBytes.starts(with: [0x1f, 0x8b]) else { return }
+    guard firstBytes.starts(with: Self.gzip) else { return }
     unzip = try Inflater(path: path, start: firstBytes)
     firstBytes = []
   }

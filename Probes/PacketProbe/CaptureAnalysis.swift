@@ -12,17 +12,25 @@ public import Evidence
 ///   - reuse: gets, once a second of the packets' time and at the end, how long connections had been
 ///     idle when they were reused since the last time, and when that was; nil when nobody asks.
 ///   - answers: gets how long answers took to begin, likewise.
+///   - trails: gets the last packets of connections whose close an error may be about; nil when nobody
+///     asks.
+///   - number: of the capture among several; a trail's connection is numbered from there (its number
+///     times 2^48).
 ///   - report: gets each connection as it ends, in the order of its end, and then those still open in
 ///     the order of their first packet.
 /// - Returns: the books, and why the file could not be read to its end.
 public func analyzeCapture(
   path: String, options: TrackerOptions = .offline,
   reuse: ((Timestamp, ReuseGaps) -> Void)? = nil,
-  answers: ((Timestamp, ResponseTimes) -> Void)? = nil, report: @escaping (Connection) -> Void
+  answers: ((Timestamp, ResponseTimes) -> Void)? = nil, trails: TrailStore? = nil,
+  number: UInt64 = 0, report: @escaping (Connection) -> Void
 ) -> CaptureAnalysis {
   var options = options
   options.countsReuse = reuse != nil
-  var tracker = Tracker(options: options, report: report)
+  let keeper = trails.map {
+    HeaderKeeper(bytes: 16 << 20, store: $0, sink: nil, number: number)
+  }
+  var tracker = Tracker(options: options, keeper: keeper, report: report)
   var failure: CaptureError?
   var nextReuse = Int64.min
   func tellReuse() {

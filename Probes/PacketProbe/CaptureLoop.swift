@@ -19,8 +19,8 @@ final class CaptureLoop: @unchecked Sendable {
   private var lastDrops: (kernel: UInt64, interface: UInt64) = (0, 0)
 
   init(
-    session: CaptureSession, mode: CaptureMode, options: TrackerOptions, host: String,
-    sink: @escaping ObservationSink
+    session: CaptureSession, mode: CaptureMode, options: TrackerOptions, keeper: HeaderKeeper?,
+    host: String, sink: @escaping ObservationSink
   ) {
     self.session = session
     if mode == .auto { budget = CaptureBudget() }
@@ -28,7 +28,7 @@ final class CaptureLoop: @unchecked Sendable {
     self.sink = sink
     linkType = session.capture.linkType
     unit = session.capture.hasNanoseconds ? 1 : 1000
-    tracker = Tracker(options: options) { connection in
+    tracker = Tracker(options: options, keeper: keeper) { connection in
       let time = connection.closedAt ?? connection.lastPacket
       sink(
         Observation(

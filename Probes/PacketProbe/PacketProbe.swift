@@ -25,10 +25,16 @@ public final class PacketProbe: Probe {
     public var bufferSize: Int32 = 16 << 20
     /// How connections are followed.
     public var tracking = TrackerOptions.attached
+    /// Bytes for the latest packets' headers, of which incidents get their last; 160 hold one.
+    public var ringSize = 16 << 20
+    /// Gets the headers of every SYN, FIN and RST.
+    public var headerSink: (any HeaderSink)?
 
     public init() {}
   }
 
+  /// The last packets of connections whose close an error may be about.
+  public let trails = TrailStore()
   private let host: String
   private let settings: Settings
   private let state: Mutex<State>
@@ -75,8 +81,10 @@ public final class PacketProbe: Probe {
     var tracking = settings.tracking
     tracking.upstreams = session.upstreams
     let host = host
+    let keeper = HeaderKeeper(bytes: settings.ringSize, store: trails, sink: settings.headerSink)
     let loop = CaptureLoop(
-      session: session, mode: settings.mode, options: tracking, host: host, sink: sink)
+      session: session, mode: settings.mode, options: tracking, keeper: keeper, host: host,
+      sink: sink)
     let thread = try ProbeThread.start("packets") { [weak self] thread in
       loop.run(thread) { self?.takeNewUpstreams() }
     }

@@ -25,7 +25,12 @@ extension Tracker {
     if record.pointee.ending != 0 { describeEnding(number, &connection) }
     if connection.closedAt == nil { describeOpen(number, reason, &connection) }
     connection.requestDelivery = delivery(number, connection)
-    if connection.phase == .idle, isAnswered(record.pointee.exchange) != false {
+    // An idle connection's request is over and done with; but one that the originator closes as soon as
+    // it has the answer may have been closed because of it.
+    let closesAtOnce =
+      connection.closer == .originator
+      && connection.idleBeforeClose.map { $0 < .milliseconds(20) } ?? false
+    if connection.phase == .idle, isAnswered(record.pointee.exchange) != false, !closesAtOnce {
       connection.request = nil
     }
     if isLight(record) { describeLight(number, &connection) }

@@ -31,6 +31,8 @@ struct Tracker: ~Copyable {
   /// Idle times before a reuse, when somebody asks for them (`TrackerOptions.countsReuse`).
   var reuse = ReuseTally()
   let report: (Connection) -> Void
+  /// Keeps headers for incidents and recordings; nil where nobody wants them.
+  let keeper: HeaderKeeper?
   /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
   private let segments: UnsafeMutablePointer<Segment>
   private let decoded: UnsafeMutablePointer<Decoded>
@@ -38,10 +40,21 @@ struct Tracker: ~Copyable {
   /// Their records fit into a second-level cache.
   private static var fewConnections: Int { 16_384 }
 
-  /// - Parameter report: gets each connection, in the thread that calls `process` or `advance`.
-  init(options: TrackerOptions, report: @escaping (Connection) -> Void) {
+  /// - Parameters:
+  ///   - keeper: gets each packet of a connection, and each connection before `report`.
+  ///   - report: gets each connection, in the thread that calls `process` or `advance`.
+  init(
+    options: TrackerOptions, keeper: HeaderKeeper? = nil, report: @escaping (Connection) -> Void
+  ) {
     self.options = options
-    self.report = report
+    self.keeper = keeper
+    self.report =
+      keeper.map { keeper in
+        {
+          keeper.told($0)
+          report($0)
+        }
+      } ?? report
     duplicates = DuplicateFilter(window: options.duplicateWindow)
     segments = .allocate(capacity: Self.batchSize)
     for place in 0..<Self.batchSize { (segments + place).initialize(to: Segment()) }
@@ -100,6 +113,7 @@ struct Tracker: ~Copyable {
       if duplicates.isDuplicate(segment, packet) {
         counters.duplicates &+= 1
       } else {
+        if let keeper { keeper.keep(segment, packet) }
         follow(segment)
       }
       return

@@ -6,6 +6,9 @@ public struct CaptureError: Error, Hashable, Sendable, CustomStringConvertible {
   public var offset: UInt64?
   /// As `the file ends within a packet`.
   public var reason: String
+  /// The file is good as far as it goes, but its last block or record is not whole: whoever wrote it
+  /// was killed, or still writes.
+  public var isCutShort = false
 
   public init(path: String, offset: UInt64? = nil, reason: String) {
     self.path = path

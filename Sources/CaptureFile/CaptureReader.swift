@@ -9,6 +9,9 @@
 public struct CaptureReader: ~Copyable {
   var source: ByteSource
   var packetCount: UInt64 = 0
+  /// Of a pcapng.
+  var section = Section()
+  var hasBegun = false
 
   /// - Parameters:
   ///   - path: a file, or `-` for standard input.
@@ -39,17 +42,20 @@ public struct CaptureReader: ~Copyable {
   public mutating func readBatches(
     _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
   ) throws(CaptureError) {
-    guard try source.fill(4) else {
-      let empty = source.available.isEmpty
-      throw failure(empty ? "the file is empty" : "the file is too short for a capture")
-    }
+    guard try source.fill(4) else { throw emptyFailure() }
     let magic = source.available.loadUnaligned(fromByteOffset: 0, as: UInt32.self).littleEndian
     switch magic {
     case 0xa1b2_c3d4: try readPcap(swapped: false, nanoseconds: false, body)
     case 0xa1b2_3c4d: try readPcap(swapped: false, nanoseconds: true, body)
     case 0xd4c3_b2a1: try readPcap(swapped: true, nanoseconds: false, body)
     case 0x4d3c_b2a1: try readPcap(swapped: true, nanoseconds: true, body)
-    case 0x0a0d_0d0a: try readPcapng(body)
+    case 0x0a0d_0d0a:
+      try readPcapng(wantsJournal: false) { item in
+        if case .packet(let packet) = item {
+          withUnsafePointer(to: packet) { body(UnsafeBufferPointer(start: $0, count: 1)) }
+        }
+        return true
+      }
     default: throw failure(Self.guess(magic))
     }
   }
@@ -69,6 +75,18 @@ public struct CaptureReader: ~Copyable {
 
   func failure(_ reason: String, at offset: UInt64? = nil) -> CaptureError {
     CaptureError(path: source.path, offset: offset ?? source.offset, reason: reason)
+  }
+
+  /// The file ends where more must come, as when its writer was killed.
+  func cut(within what: String, at offset: UInt64? = nil) -> CaptureError {
+    var error = failure("the file ends within \(what)", at: offset)
+    error.isCutShort = true
+    return error
+  }
+
+  func emptyFailure() -> CaptureError {
+    let empty = source.available.isEmpty
+    return failure(empty ? "the file is empty" : "the file is too short for a capture")
   }
 }
 

@@ -54,7 +54,7 @@ extension CaptureReader {
       source.consume(position)
       if try !source.fill(needed) {
         if source.available.isEmpty { return }
-        throw failure("the file ends within a packet")
+        throw cut(within: "a packet")
       }
     }
   }

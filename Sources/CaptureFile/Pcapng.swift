@@ -21,23 +21,31 @@ struct CaptureInterface {
 }
 
 extension CaptureReader {
-  private struct Section {
+  /// The section that is being read.
+  struct Section {
     var order = ByteOrder(swapped: false)
     var interfaces: [CaptureInterface] = []
     /// Interfaces of the sections before.
     var interfacesBefore: UInt32 = 0
     /// A Simple Packet Block has no time: it takes that of the packet before.
     var lastTime: Int64 = 0
+    /// The interface that was described last.
+    var described: CapturedInterface?
   }
 
-  mutating func readPcapng(_ body: (UnsafeBufferPointer<CapturedPacket>) -> Void)
-    throws(CaptureError)
-  {
-    var section = Section()
+  /// - Parameters:
+  ///   - wantsJournal: whether journal entries are to be read; else they are passed over.
+  ///   - body: returns whether to read on.
+  mutating func readPcapng(
+    wantsJournal: Bool, _ body: (CaptureItem) -> Bool
+  ) throws(CaptureError) {
+    // It goes on where it was left.
+    var section = self.section
+    defer { self.section = section }
     while true {
       guard try source.fill(12) else {
         if source.available.isEmpty { return }
-        throw failure("the file ends within a block")
+        throw cut(within: "a block")
       }
       if source.available.loadUnaligned(as: UInt32.self) == 0x0a0d_0d0a {
         try beginSection(&section)
@@ -47,27 +55,35 @@ extension CaptureReader {
       guard length >= 12, length % 4 == 0 else {
         throw failure("a block of \(length) bytes: the file is damaged")
       }
-      guard type == 1 || type == 2 || type == 3 || type == 6 else {
+      let isJournal = type == 9 && wantsJournal && length <= longestPacket
+      guard type == 1 || type == 2 || type == 3 || type == 6 || isJournal else {
         // Names, statistics, journal entries, secrets, what is yet to be invented.
         let start = source.offset
-        if try !source.skip(length) { throw failure("the file ends within a block", at: start) }
+        if try !source.skip(length) { throw cut(within: "a block", at: start) }
         continue
       }
       guard length <= longestPacket + 4096 else {
         throw failure("a packet's block of \(length) bytes: the file is damaged")
       }
-      guard try source.fill(length) else { throw failure("the file ends within a block") }
+      guard try source.fill(length) else { throw cut(within: "a block") }
       let block = UnsafeRawBufferPointer(rebasing: source.available[..<length])
       guard section.order.u32(block, length - 4) == UInt32(length) else {
         throw failure("a block's two lengths differ: the file is damaged")
       }
+      let wantsMore: Bool
       switch type {
-      case 1: try addInterface(block, &section)
-      case 6: try readEnhancedPacket(block, &section, body)
-      case 3: try readSimplePacket(block, &section, body)
-      default: try readObsoletePacket(block, &section, body)
+      case 1:
+        try addInterface(block, &section)
+        wantsMore = section.described.map { body(.interface($0)) } ?? true
+      case 6: wantsMore = try readEnhancedPacket(block, &section, body)
+      case 3: wantsMore = try readSimplePacket(block, &section, body)
+      case 9:
+        let entry = UnsafeRawBufferPointer(rebasing: block[8..<(length - 4)])
+        wantsMore = body(.journal(entry))
+      default: wantsMore = try readObsoletePacket(block, &section, body)
       }
       source.consume(length)
+      if !wantsMore { return }
     }
   }
 
@@ -84,7 +100,7 @@ extension CaptureReader {
     guard section.order.u32(source.available, 4) >= 28 else {
       throw failure("a section header that is too short: the file is damaged")
     }
-    guard try source.fill(16) else { throw failure("the file ends within a block") }
+    guard try source.fill(16) else { throw cut(within: "a block") }
     let major = section.order.u16(source.available, 12)
     guard major == 1 else { throw failure("pcapng of version \(major), which is not known") }
   }
@@ -98,6 +114,7 @@ extension CaptureReader {
       index: section.interfacesBefore + UInt32(section.interfaces.count),
       linkType: LinkType(rawValue: UInt32(order.u16(block, 8))),
       snapLength: order.u32(block, 12), resolution: 1_000_000, offset: 0)
+    var described = CapturedInterface(index: interface.index, linkType: interface.linkType)
     var position = 16
     while position + 4 <= block.count - 4 {
       let code = order.u16(block, position)
@@ -111,10 +128,15 @@ extension CaptureReader {
       } else if code == 14, length >= 8 {
         let seconds = Int64(bitPattern: order.u64(block, position + 4))
         interface.offset = seconds &* 1_000_000_000
+      } else if code == 2 || code == 3 {
+        let text = String(
+          decoding: block[(position + 4)..<(position + 4 + length)], as: UTF8.self)
+        if code == 2 { described.name = text } else { described.description = text }
       }
       position += 4 + (length + 3) / 4 * 4
     }
     section.interfaces.append(interface)
+    section.described = described
   }
 
   /// Ticks per second of an `if_tsresol`: a power of ten, or of two with the top bit set.
@@ -127,11 +149,11 @@ extension CaptureReader {
 
   private mutating func readEnhancedPacket(
     _ block: UnsafeRawBufferPointer, _ section: inout Section,
-    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
-  ) throws(CaptureError) {
+    _ body: (CaptureItem) -> Bool
+  ) throws(CaptureError) -> Bool {
     guard block.count >= 32 else { throw failure("a packet's block is too short") }
     let order = section.order
-    try deliver(
+    return try deliver(
       block, interface: Int(order.u32(block, 8)), headerLength: 28,
       captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
       ticks: UInt64(order.u32(block, 12)) << 32 | UInt64(order.u32(block, 16)), &section, body)
@@ -139,11 +161,11 @@ extension CaptureReader {
 
   private mutating func readObsoletePacket(
     _ block: UnsafeRawBufferPointer, _ section: inout Section,
-    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
-  ) throws(CaptureError) {
+    _ body: (CaptureItem) -> Bool
+  ) throws(CaptureError) -> Bool {
     guard block.count >= 32 else { throw failure("a packet's block is too short") }
     let order = section.order
-    try deliver(
+    return try deliver(
       block, interface: Int(order.u16(block, 8)), headerLength: 28,
       captured: Int(order.u32(block, 20)), original: order.u32(block, 24),
       ticks: UInt64(order.u32(block, 12)) << 32 | UInt64(order.u32(block, 16)), &section, body)
@@ -151,14 +173,14 @@ extension CaptureReader {
 
   private mutating func readSimplePacket(
     _ block: UnsafeRawBufferPointer, _ section: inout Section,
-    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
-  ) throws(CaptureError) {
+    _ body: (CaptureItem) -> Bool
+  ) throws(CaptureError) -> Bool {
     guard block.count >= 16 else { throw failure("a packet's block is too short") }
     let original = section.order.u32(block, 8)
     let snapLength = section.interfaces.first?.snapLength ?? 0
     var captured = min(Int(original), block.count - 16)
     if snapLength > 0 { captured = min(captured, Int(snapLength)) }
-    try deliver(
+    return try deliver(
       block, interface: 0, headerLength: 12, captured: captured, original: original, ticks: nil,
       &section, body)
   }
@@ -166,8 +188,8 @@ extension CaptureReader {
   private mutating func deliver(
     _ block: UnsafeRawBufferPointer, interface number: Int, headerLength: Int, captured: Int,
     original: UInt32, ticks: UInt64?, _ section: inout Section,
-    _ body: (UnsafeBufferPointer<CapturedPacket>) -> Void
-  ) throws(CaptureError) {
+    _ body: (CaptureItem) -> Bool
+  ) throws(CaptureError) -> Bool {
     guard number < section.interfaces.count else {
       throw failure("a packet of interface \(number), which was not described")
     }
@@ -184,7 +206,7 @@ extension CaptureReader {
       time: section.lastTime, interface: interface.index, linkType: interface.linkType,
       originalLength: original,
       bytes: UnsafeRawBufferPointer(rebasing: block[headerLength..<(headerLength + captured)]))
-    withUnsafePointer(to: packet) { body(UnsafeBufferPointer(start: $0, count: 1)) }
     packetCount &+= 1
+    return body(.packet(packet))
   }
 }

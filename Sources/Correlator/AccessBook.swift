@@ -88,7 +88,13 @@ struct AccessBook {
   private func first(
     of entries: [Entry], for line: NginxLine, at time: TimeEstimate
   ) -> NginxRequest? {
-    entries.first { Self.fits($0.request, $0.time, line, time) }?.request
+    let fitting = entries.filter { Self.fits($0.request, $0.time, line, time) }
+    // Where the same client asked the same twice in a second, the error is that of the failed try.
+    let failed = fitting.first { entry in
+      line.message.countsAsPeerFailure
+        && entry.request.tries.contains { $0.peer == line.upstream && $0.failed }
+    }
+    return (failed ?? fitting.first)?.request
   }
 }
 

@@ -103,6 +103,8 @@ struct MatchScore {
       if close.phase == .unknown { return 6 }
       return close.phase == .awaitingResponse || close.phase == .receivingResponse
         ? 12 : close.exchanges == 0 ? 4 : -12
+    case .recvFailed where line.errno == 110:
+      return close.manner == .timeout ? 12 : nil
     case .recvFailed, .sendFailed, .tlsTransferFailed:
       guard byResponder || close.requestAfterFIN, reset, close.manner != .refused else {
         return nil
@@ -120,7 +122,8 @@ struct MatchScore {
       // nginx has seen enough and closes, or the backend had closed behind its answer.
       return close.closer == .originator ? 10 : close.closer == .responder ? 2 : nil
     case .tlsTimedOut, .sendTimedOut, .headerTimedOut, .bodyTimedOut:
-      return close.closer == .originator ? 12 : nil
+      // nginx's FIN waits behind a request that nobody acknowledges.
+      return close.closer == .originator || close.manner == .timeout ? 12 : nil
     case .upgradedFailed, .streamFailed:
       return close.manner == .refused ? (line.errno == 111 ? 12 : nil) : reset ? 8 : nil
     case .upgradedTimedOut, .streamTimedOut:

@@ -14,6 +14,25 @@ public struct TimeEstimate: Hashable, Codable, Sendable {
     self.latest = max(latest, best)
   }
 
+  private enum CodingKeys: String, CodingKey { case best, earliest, latest }
+
+  /// Bounds that are not there are the moment itself: most times are exact.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    let best = try container.decode(Timestamp.self, forKey: .best)
+    self.init(
+      best: best,
+      earliest: try container.decodeIfPresent(Timestamp.self, forKey: .earliest) ?? best,
+      latest: try container.decodeIfPresent(Timestamp.self, forKey: .latest) ?? best)
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(best, forKey: .best)
+    if earliest != best { try container.encode(earliest, forKey: .earliest) }
+    if latest != best { try container.encode(latest, forKey: .latest) }
+  }
+
   /// A time known exactly, as a packet's.
   public init(exactly time: Timestamp) {
     self.init(best: time, earliest: time, latest: time)

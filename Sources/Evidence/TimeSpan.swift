@@ -35,12 +35,43 @@ public struct TimeSpan: Hashable, Comparable, Sendable {
 
 extension TimeSpan: Codable {
   public init(from decoder: any Decoder) throws {
-    self.init(seconds: try decoder.singleValueContainer().decode(Double.self))
+    let container = try decoder.singleValueContainer()
+    if let seconds = try? container.decode(Double.self) {
+      self.init(seconds: seconds)
+    } else if let span = Self(decimal: try container.decode(String.self)) {
+      self = span
+    } else {
+      throw DecodingError.dataCorruptedError(
+        in: container, debugDescription: "no number of seconds")
+    }
   }
 
+  /// A number of seconds, or, beyond the 104 days within which that is exact, its decimals in a string:
+  /// a recorded session must say the same to the nanosecond.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
-    try container.encode(seconds)
+    if Self(seconds: seconds) == self {
+      try container.encode(seconds)
+    } else {
+      try container.encode(decimal)
+    }
+  }
+
+  private var decimal: String {
+    let (whole, rest) = nanoseconds.magnitude.quotientAndRemainder(dividingBy: 1_000_000_000)
+    return (nanoseconds < 0 ? "-" : "") + "\(whole)." + pad(Int(rest), 9)
+  }
+
+  private init?(decimal text: String) {
+    let parts = text.split(separator: ".")
+    let isNegative = text.hasPrefix("-")
+    guard parts.count == 2, parts[1].utf8.count == 9, let rest = Int64(parts[1]), rest >= 0,
+      let whole = Int64(parts[0])
+    else { return nil }
+    let (scaled, isTooLarge) = whole.multipliedReportingOverflow(by: 1_000_000_000)
+    let (sum, overflows) = scaled.addingReportingOverflow(isNegative ? -rest : rest)
+    guard !isTooLarge, !overflows else { return nil }
+    nanoseconds = sum
   }
 }
 

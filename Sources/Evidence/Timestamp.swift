@@ -103,7 +103,9 @@ extension Timestamp {
     date: (year: Int, month: Int, day: Int), time: Int64
   ) {
     let perDay: Int64 = 86_400_000_000_000
-    let day = nanoseconds >= 0 ? nanoseconds / perDay : (nanoseconds - perDay + 1) / perDay
+    var (day, rest) = nanoseconds.quotientAndRemainder(dividingBy: perDay)
+    // Towards the past, also from the first moment that can be told.
+    if rest < 0 { (day, rest) = (day - 1, rest + perDay) }
     let z = Int(day) + 719_468
     let era = (z >= 0 ? z : z - 146_096) / 146_097
     let dayOfEra = z - era * 146_097
@@ -113,7 +115,7 @@ extension Timestamp {
     let month = shifted < 10 ? shifted + 3 : shifted - 9
     let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     let date = (year: year, month: month, day: dayOfYear - (153 * shifted + 2) / 5 + 1)
-    return (date, nanoseconds - day * perDay)
+    return (date, rest)
   }
 
   private static func clock(_ nanoseconds: Int64, digits: Int) -> String {

@@ -14,13 +14,13 @@ public struct MarkdownReport: Sendable {
   public func render(_ summary: Summary) -> String {
     let headline = Headline(summary)
     var lines = ["## \(Self.escaped(headline.sentence))", ""]
-    if let detail = headline.detail { lines += [Self.escaped(Self.shortened(detail, 300)), ""] }
+    if let detail = headline.detail { lines += [Self.escaped(shortened(detail, 300)), ""] }
     if let fix = headline.fix { lines += [Self.fix(fix), ""] }
     if !headline.ruledOut.isEmpty {
       lines += ["Ruled out: \(Self.escaped(headline.ruledOut.joined(separator: "; "))).", ""]
     }
     lines += findings(summary.findings)
-    lines += upstreams(summary.upstreams)
+    lines += upstreams(summary.upstreams, summary.books)
     lines += example(summary)
     lines += books(summary)
     return lines.joined(separator: "\n") + "\n"
@@ -54,7 +54,7 @@ public struct MarkdownReport: Sendable {
     return lines + [""]
   }
 
-  private func upstreams(_ all: [UpstreamStatistics]) -> [String] {
+  private func upstreams(_ all: [UpstreamStatistics], _ books: Books) -> [String] {
     guard !all.isEmpty else { return [] }
     let shown = Array(
       all.sorted { ($1.errors, $0.upstream) < ($0.errors, $1.upstream) }.prefix(Self.upstreams)
@@ -64,7 +64,7 @@ public struct MarkdownReport: Sendable {
       "|---|" + shown.map { _ in "---|" }.joined(),
     ]
     // The causes are in the findings, and a ticket has one screen.
-    let rows = UpstreamRows.rows(shown).filter { row in
+    let rows = UpstreamRows.rows(shown, books).filter { row in
       row.name != "group" && !shown.contains { $0.causes[row.name] != nil }
     }
     for row in rows {
@@ -85,9 +85,9 @@ public struct MarkdownReport: Sendable {
       }).max(by: { $0.verdict.probability < $1.verdict.probability })
     else { return [] }
     let time = incident.time.best.iso8601(offset: utcOffset)
-    var text = "Example, \(time): \(Self.code(Self.shortened(incident.message, 160)))"
+    var text = "Example, \(time): \(Self.code(shortened(incident.message, 160)))"
     if let request = incident.request {
-      text += ", request \(Self.code(Self.shortened(request, 100)))"
+      text += ", request \(Self.code(shortened(request, 100)))"
     }
     if let close = incident.close {
       let words = CloseWords.sentence(
@@ -96,7 +96,7 @@ public struct MarkdownReport: Sendable {
       text += ". \(Self.escaped(words)) (\(Self.code(close.history)))"
     }
     if let evidence = incident.evidence.first {
-      text += ". \(Self.escaped(Self.shortened(evidence.text, 200)))"
+      text += ". \(Self.escaped(shortened(evidence.text, 200)))"
     }
     return [text + ". \(percent(incident.verdict.probability)) sure.", ""]
   }
@@ -123,10 +123,6 @@ public struct MarkdownReport: Sendable {
   }
 
   // MARK: Text from outside
-
-  static func shortened(_ text: String, _ most: Int) -> String {
-    text.count > most ? text.prefix(most - 1) + "…" : text
-  }
 
   private static func cell(_ text: String, _ most: Int) -> String { escaped(shortened(text, most)) }
 

@@ -15,7 +15,7 @@ public struct SummaryText: Sendable {
 
   public func render(_ summary: Summary) -> String {
     [
-      findings(summary), tried(summary.whatIf), upstreams(summary.upstreams),
+      findings(summary), tried(summary.whatIf), upstreams(summary.upstreams, summary.books),
       differences(summary.comparisons), books(summary),
       blindSpots(summary.blindSpots),
     ].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
@@ -74,7 +74,7 @@ public struct SummaryText: Sendable {
   }
 
   /// A column an upstream, as many beside each other as fit.
-  private func upstreams(_ all: [UpstreamStatistics]) -> String {
+  private func upstreams(_ all: [UpstreamStatistics], _ books: Books) -> String {
     guard !all.isEmpty else { return "" }
     let label = 28
     // A long address or process name makes its columns wider rather than run into the next one.
@@ -84,19 +84,23 @@ public struct SummaryText: Sendable {
     var tables: [String] = []
     for start in stride(from: 0, to: all.count, by: perTable) {
       let group = Array(all[start..<min(start + perTable, all.count)])
-      tables.append(table(group, label: label, column: column))
+      tables.append(table(group, books, label: label, column: column))
     }
     return style.bold("Upstreams") + "\n" + tables.joined(separator: "\n\n")
   }
 
-  private func table(_ group: [UpstreamStatistics], label: Int, column: Int) -> String {
+  private func table(
+    _ group: [UpstreamStatistics], _ books: Books, label: Int, column: Int
+  ) -> String {
     func line(_ name: String, _ cells: [String]) -> String {
       var line = "  " + padded(name, label - 2)
       for cell in cells { line += padded(cell, column) }
       while line.last == " " { line.removeLast() }
       return line
     }
-    let rows = UpstreamRows.rows(group).map { line(($0.isDetail ? "  " : "") + $0.name, $0.cells) }
+    let rows = UpstreamRows.rows(group, books).map {
+      line(($0.isDetail ? "  " : "") + $0.name, $0.cells)
+    }
     return ([line("", group.map(\.upstream))] + rows).joined(separator: "\n")
   }
 

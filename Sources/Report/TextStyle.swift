@@ -50,3 +50,8 @@ func percent(_ probability: Double) -> String {
   let rounded = Int((probability * 100).rounded())
   return probability < 1 && rounded == 100 ? ">99 %" : "\(rounded) %"
 }
+
+/// Text of at most so many characters; the last is `…` where more was there.
+func shortened(_ text: String, _ most: Int) -> String {
+  text.count > most ? text.prefix(max(0, most - 1)) + "…" : text
+}

@@ -1,4 +1,5 @@
 public import Evidence
+import Report
 
 /// Checks as lines of JSON: `ts`, `target`, `outcome`, `connect_time`, `reason`, and what was asked
 /// for beyond. A sweep writes 100,000 of them, so that its time must not go there.
@@ -97,14 +98,7 @@ public struct CheckLine {
   }
 
   /// Seconds with nine decimals at most, as `0.000021`.
-  public static func seconds(_ span: TimeSpan) -> String {
-    let n = span.magnitude.nanoseconds
-    let sign = span.nanoseconds < 0 ? "-" : ""
-    var fraction = String(n % 1_000_000_000)
-    fraction = String(repeating: "0", count: 9 - fraction.utf8.count) + fraction
-    while fraction.utf8.last == 48 { fraction.removeLast() }
-    return "\(sign)\(n / 1_000_000_000)" + (fraction.isEmpty ? "" : ".\(fraction)")
-  }
+  public static func seconds(_ span: TimeSpan) -> String { MetricsWriter.seconds(span) }
 
   /// A JSON string.
   public static func quoted(_ text: String) -> String {

@@ -26,7 +26,9 @@ struct AttachCommand: ParsableCommand {
 
   @Option(
     parsing: .singleValue,
-    help: ArgumentHelp("Follow this error log, besides those that nginx names.", valueName: "file"))
+    help: ArgumentHelp(
+      "Follow this error log, besides those that nginx names (- for what comes through a pipe).",
+      valueName: "file"))
   var errorLog: [String] = []
 
   @Option(
@@ -78,7 +80,21 @@ struct AttachCommand: ParsableCommand {
       "At the end also write the report to this file: .html, .md or .json.", valueName: "file"))
   var report: [ReportArgument] = []
 
-  @Flag(help: "Keep query strings in the report.")
+  @OptionGroup var recording: RecordingOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Write Prometheus metrics to this file every 15 s, for node_exporter's textfile collector.",
+      valueName: "file"))
+  var textfile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "At the bottom of a terminal: table (the upstreams side by side), line, or off (for a screen reader).",
+      valueName: "mode"))
+  var live = LiveMode.table
+
+  @Flag(help: "Keep query strings in the report and the recording.")
   var keepQueries = false
 
   @OptionGroup var output: OutputOptions
@@ -91,8 +107,10 @@ struct AttachCommand: ParsableCommand {
     do {
       let target = try Output(path: output.output)
       let reports = try report.map(ReportFile.init)
+      let metrics = try textfile.map(Textfile.init(path:))
       let targets = try Targets.find(self)
-      let watch = try Watch(targets, options: self)
+      let recorder = try recording.recorder(targets.loaded, interface: interface, keepQueries)
+      let watch = try Watch(targets, options: self, recorder: recorder)
       try watch.open()
       // What happens from here on is seen: the sources are open, though nobody reads them yet.
       let copy = try incidents.map { try Output(path: $0) }
@@ -105,7 +123,8 @@ struct AttachCommand: ParsableCommand {
         output: target, options: output, utcOffset: utcOffset(at: currentTime()), reports: reports)
       let session = LiveSession(
         probes: watch.probes, inbox: watch.inbox, printer: printer, duration: duration?.span,
-        quiet: output.quiet, signals: signals)
+        view: LiveView(live, quiet: output.quiet), textfile: metrics, signals: signals,
+        recorder: recorder, trails: watch.packets.trails)
       for spot in spots {
         session.observe(
           Observation(
@@ -118,6 +137,7 @@ struct AttachCommand: ParsableCommand {
       if let copy {
         session.onIncident = { printer.write($0, to: copy) }
       }
+      try recorder?.start()
       try watch.start()
       if !output.quiet { announce(targets, watch) }
       let summary = session.run { target.failure }

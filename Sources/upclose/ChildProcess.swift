@@ -2,18 +2,23 @@ import Evidence
 import Glibc
 import LinuxHost
 
-/// A program that runs beside this one, with its own stdin, stdout and stderr inherited.
+/// A program that runs beside this one, with its own stdout and stderr inherited.
 final class ChildProcess {
   private let pid: pid_t
   private var status: Int32?
 
+  /// - Parameter input: its stdin; nil: that of this program.
   /// - Throws: `ProbeError` when it cannot be started.
-  init(_ path: String, _ arguments: [String]) throws {
+  init(_ path: String, _ arguments: [String], input: Int32? = nil) throws {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    if let input { posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO) }
     var pid = pid_t()
     var pointers: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) }
     defer { for pointer in pointers { free(pointer) } }
     pointers.append(nil)
-    let result = posix_spawn(&pid, path, nil, nil, pointers, environ)
+    let result = posix_spawn(&pid, path, &actions, nil, pointers, environ)
     guard result == 0 else {
       throw ProbeError(doing: "start \(path)", reason: errorText(result))
     }

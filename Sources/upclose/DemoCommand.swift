@@ -24,6 +24,10 @@ struct DemoCommand: ParsableCommand {
   var verbose = false
 
   @Option(
+    help: ArgumentHelp("Record the session to this pcapng file.", valueName: "file"))
+  var record: String?
+
+  @Option(
     parsing: .singleValue,
     help: ArgumentHelp(
       "At the end also write the session's report to this file: .html, .md or .json.",
@@ -78,6 +82,7 @@ struct DemoCommand: ParsableCommand {
       color.isColored(STDOUT_FILENO) ? "always" : "never",
     ]
     if verbose { arguments.append("--verbose") }
+    if let record { arguments += ["--record", record] }
     for file in report { arguments += ["--report", file.path] }
     do {
       return try ChildProcess(readLink("/proc/self/exe") ?? "upclose", arguments)

@@ -3,6 +3,8 @@ import Correlator
 import Evidence
 import Glibc
 import LinuxHost
+import PacketProbe
+import Report
 
 /// A live session: takes what the probes see, lets the correlator judge it, prints incidents as they
 /// stand, and ends at a signal, after a time, or when it is told to.
@@ -17,8 +19,13 @@ final class LiveSession {
   private let printer: SessionPrinter
   private let duration: TimeSpan?
   private let signals: Int32
+  private let recorder: Recorder?
+  private let trails: TrailStore?
   private var correlator = Correlator()
-  private var status: StatusLine
+  private var view: LiveView
+  private var textfile: Textfile?
+  /// When the view was drawn; nil: it has been taken away since.
+  private var lastDrawn: Timestamp?
   private var incidents = 0
   private var errors: UInt64 = 0
   private var packets = Counters(source: "packets", seen: 0, lost: 0)
@@ -29,21 +36,31 @@ final class LiveSession {
 
   /// - Parameters:
   ///   - probes: opened, not yet started.
+  ///   - view: what is shown at the bottom of a terminal.
+  ///   - textfile: where metrics go; nil: nowhere.
   ///   - signals: a descriptor for SIGINT and SIGTERM, which must be blocked in every thread.
+  ///   - recorder: gets all that the correlator gets, and what it gives; started, and ended here.
+  ///   - trails: has the packets of incidents.
   init(
-    probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?, quiet: Bool,
-    signals: Int32
+    probes: [any Probe], inbox: Inbox, printer: SessionPrinter, duration: TimeSpan?,
+    view: LiveView, textfile: Textfile? = nil, signals: Int32, recorder: Recorder? = nil,
+    trails: TrailStore? = nil
   ) {
     self.probes = probes
     self.inbox = inbox
     self.printer = printer
     self.duration = duration
     self.signals = signals
-    status = StatusLine(quiet: quiet)
+    self.recorder = recorder
+    self.trails = trails
+    self.view = view
+    self.textfile = textfile
+    printer.keepsFacts = printer.keepsFacts || view.wantsTable || textfile != nil
   }
 
   /// Adds what was known before the probes started: the configuration, the blind spots.
   func observe(_ observation: Observation) {
+    recorder?.record(observation)
     correlator.observe(observation)
     printer.observe(observation)
   }
@@ -57,7 +74,6 @@ final class LiveSession {
     let started = currentTime()
     var isEnding: Timestamp?
     var isHurried = false
-    var lastStatus = started
     while true {
       let woken = wait(end)
       let now = currentTime()
@@ -71,12 +87,14 @@ final class LiveSession {
       if failure() != nil { break }
       round(now)
       if let isEnding, isHurried || now - isEnding >= Self.draining { break }
-      if now - lastStatus >= .milliseconds(250) {
-        lastStatus = now
+      // More often than a second nobody reads it, and a screen reader would never come to its end.
+      if lastDrawn.map({ now - $0 >= .seconds(1) }) ?? true {
+        lastDrawn = now
         showStatus(now - started)
       }
+      textfile?.update(now, { correlator.summary() }, printer.facts)
     }
-    status.clear()
+    view.clear()
     for probe in probes { probe.stop() }
     takeAll()
     observe(
@@ -84,21 +102,42 @@ final class LiveSession {
         host: hostName(), time: TimeEstimate(exactly: currentTime()),
         fact: .counters(inbox.counters)))
     give(correlator.finish())
+    recorder?.finish(at: currentTime())
+    noteRecordingEnd()
     let summary = correlator.summary()
     printer.print(summary)
+    textfile?.finish(summary, printer.facts)
     return summary
   }
 
   /// A line on stderr, which does not garble the status line.
   func say(_ text: String) {
-    status.clear()
+    view.clear()
+    lastDrawn = nil
     complain(text)
   }
 
   private func round(_ now: Timestamp) {
     takeAll()
-    let given = correlator.advance(to: now - Self.lateness)
+    let watermark = now - Self.lateness
+    recorder?.record(advance: watermark)
+    let given = correlator.advance(to: watermark)
+    printer.advance(to: now)
     if !given.isEmpty { give(given) }
+    noteRecordingEnd()
+  }
+
+  /// A full disk ends the recording, and not the session.
+  private func noteRecordingEnd() {
+    guard let recorder, let reason = recorder.news else { return }
+    say("upclose: recording stopped: \(reason); the session goes on")
+    correlator.observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: currentTime()),
+        fact: .blindSpot(
+          BlindSpot(
+            id: "recording", what: "the recording stopped: \(reason)",
+            cost: "what came after is in no file"))))
   }
 
   private func takeAll() {
@@ -114,12 +153,26 @@ final class LiveSession {
   }
 
   private func give(_ given: [Incident]) {
-    status.clear()
+    view.clear()
+    lastDrawn = nil
     for incident in given {
       if incident.revision == 1 { incidents += 1 }
       printer.print(incident)
       onIncident(incident)
+      recorder?.record(printer.recorded(incident))
+      tellPackets(of: incident)
     }
+  }
+
+  /// The last packets of the incident's connection, for the report and the recording.
+  private func tellPackets(of incident: Incident) {
+    guard let close = incident.close, let kept = trails?[close.connection],
+      let last = kept.trail.packets.last
+    else { return }
+    recorder?.record(kept)
+    observe(
+      Observation(
+        host: hostName(), time: TimeEstimate(exactly: last.time), fact: .packets(kept.trail)))
   }
 
   private func wait(_ end: Int32?) -> (signal: Bool, end: Bool) {
@@ -139,8 +192,9 @@ final class LiveSession {
 
   private func showStatus(_ elapsed: TimeSpan) {
     let seconds = elapsed.nanoseconds / 1_000_000_000
-    status.show(
-      "\(seconds) s  \(packets.seen) packets, \(packets.lost) dropped  \(errors) errors  "
-        + "\(incidents) incidents  (Ctrl-C ends and sums up)")
+    view.show(
+      table: { LiveTable.lines(correlator.summary(), printer.facts, columns: $0) },
+      status: "\(seconds) s  \(packets.seen) packets, \(packets.lost) dropped  \(errors) errors  "
+        + "\(incidents) incidents  (Ctrl-C: sum up)")
   }
 }

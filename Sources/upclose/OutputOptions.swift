@@ -54,6 +54,11 @@ struct ReportArgument: ExpressibleByArgument {
   }
 }
 
+/// What stands at the bottom of a terminal while a session runs.
+enum LiveMode: String, ExpressibleByArgument, CaseIterable {
+  case table, line, off
+}
+
 enum SweepFormat: String, FormatArgument {
   case text, ndjson, json
 

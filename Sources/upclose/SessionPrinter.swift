@@ -1,10 +1,11 @@
 import Correlator
 import Evidence
 import Report
+import Session
 
 /// Prints incidents as they stand, and the summary at the end, in the format asked for; the same for
 /// a live session, a replay and the demo.
-final class SessionPrinter {
+final class SessionPrinter: SessionReporter {
   private var crowd = Crowd()
   /// What was last said of the latest incidents.
   private var told: [Int: (cause: CauseID, lines: String)] = [:]
@@ -15,12 +16,15 @@ final class SessionPrinter {
   private let utcOffset: Int
   /// Written at the end beside the output.
   private let reports: [ReportFile]
-  /// What the report shows beside the verdicts; only where it does.
-  private var facts = SessionFacts()
+  /// What the report shows beside the verdicts; only where something does.
+  private(set) var facts = SessionFacts()
+  /// Whether they are kept; from the first observation on, or not at all.
+  var keepsFacts: Bool
 
   init(output: Output, options: OutputOptions, utcOffset: Int, reports: [ReportFile] = []) {
     self.output = output
     self.reports = reports
+    keepsFacts = options.format == .html || reports.contains { $0.format == .html }
     self.options = options
     style = TextStyle(
       isColored: options.color.isColored(output.descriptor), width: output.columns,
@@ -31,11 +35,12 @@ final class SessionPrinter {
 
   /// Takes each observation that the correlator takes.
   func observe(_ observation: Observation) {
-    if wantsFacts { facts.observe(observation) }
+    if keepsFacts { facts.observe(observation) }
   }
 
-  private var wantsFacts: Bool {
-    options.format == .html || reports.contains { $0.format == .html }
+  /// Says that all observations up to this time are in.
+  func advance(to time: Timestamp) {
+    if keepsFacts { facts.advance(to: time) }
   }
 
   /// Why a report could not be written.
@@ -51,7 +56,7 @@ final class SessionPrinter {
     case .ndjson: output.write(json.incident(incident).compact + "\n")
     case .json, .markdown, .html: break
     }
-    if wantsFacts { facts.observe(incident) }
+    if keepsFacts { facts.observe(incident) }
     output.flush()
   }
 
@@ -102,6 +107,14 @@ final class SessionPrinter {
     case .markdown: MarkdownReport(utcOffset: utcOffset).render(summary)
     case .html: HTMLReport(utcOffset: utcOffset, version: programVersion).render(summary, facts)
     }
+  }
+
+  /// The incident as a recording keeps it.
+  func recorded(_ incident: Incident) -> RecordedIncident {
+    RecordedIncident(
+      time: incident.close?.time ?? incident.time.best,
+      message: IncidentText(TextStyle(utcOffset: style.utcOffset)).render(incident),
+      json: json.incident(incident).compact)
   }
 
   /// The incident as one line of JSON.

@@ -45,6 +45,12 @@ struct Targets {
     try targets.load(
       discovery.find().filter { masters.contains($0.master) },
       isOptional: !options.upstream.isEmpty && !options.errorLog.isEmpty)
+    if options.errorLog.contains(LogSource.standardInput) {
+      // The log that nginx writes to a pipe comes through another one.
+      for index in targets.loaded.indices {
+        targets.loaded[index].blindSpots.removeAll { $0.id == "error-log" }
+      }
+    }
     let logs = targets.instances.flatMap(\.errorLogs) + options.errorLog
     targets.errorLogs = logs.enumerated().filter { logs.firstIndex(of: $1) == $0 }.map(\.element)
     try targets.checkThereIsSomething()

@@ -14,7 +14,8 @@ struct Upclose: ParsableCommand {
 
         upclose attach                 watch until Ctrl-C, then say what to change
         upclose attach --duration 5m   the same for five minutes
-        upclose replay --pcap F --error-log F   the same from files, without root
+        upclose replay F               the same from a recorded session, or files, without root
+        upclose report F --format pcapng   a recorded session's incidents for Wireshark
         upclose connections F          every TCP connection of a capture
         upclose sweep HOST:PORT ...    whether ports are open, once or periodically
 
@@ -23,7 +24,8 @@ struct Upclose: ParsableCommand {
       """,
     version: programVersion,
     subcommands: [
-      AttachCommand.self, ReplayCommand.self, ConnectionsCommand.self, SweepCommand.self,
-      AuditCommand.self, DoctorCommand.self, DemoCommand.self,
+      AttachCommand.self, ReplayCommand.self, ReportCommand.self, ConnectionsCommand.self,
+      SweepCommand.self, AuditCommand.self, DoctorCommand.self, DemoCommand.self,
+      SchemaCommand.self, TextfileHelper.self,
     ])
 }

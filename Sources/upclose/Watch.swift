@@ -17,7 +17,7 @@ final class Watch {
   private(set) var blindSpots: [BlindSpot] = []
   /// Those that could be opened.
   private(set) var probes: [any Probe] = []
-  private let packets: PacketProbe
+  let packets: PacketProbe
   private let sockets: SocketProbe
   private let trace: TraceProbe
   private let processes = ProcessProbe()
@@ -31,7 +31,8 @@ final class Watch {
   private var endpointsOf: [Int32: [Endpoint]] = [:]
   private var pathsOf: [Int32: [String]] = [:]
 
-  init(_ targets: Targets, options: AttachCommand) throws {
+  /// - Parameter recorder: gets the headers of every SYN, FIN and RST.
+  init(_ targets: Targets, options: AttachCommand, recorder: Recorder?) throws {
     let endpoints = targets.endpoints
     extraEndpoints = targets.extraEndpoints
     self.options = options
@@ -39,6 +40,7 @@ final class Watch {
     capture.device = options.interface
     capture.mode = options.capture.mode
     capture.bufferSize = options.buffer.bytes
+    capture.headerSink = recorder
     packets = PacketProbe(
       host: host, upstreams: UpstreamFilter(endpoints: Set(endpoints)), settings: capture)
     sockets = SocketProbe(

@@ -54,6 +54,19 @@ import Testing
     #expect(result.entries == [whole, second])
   }
 
+  @Test func `lines of something else behind a complete entry are not of it`() {
+    let failure = entry("recv() failed (104: Connection reset by peer)")
+    let access =
+      "192.0.2.7 - - [24/Nov/2026:10:01:02 +0000] \"GET /a HTTP/1.1\" 502 157 \"-\" \"c\""
+    let result = split("\(failure)\n\(access)\n\(access)\n\(second)\n\(failure)\n\(access)\n")
+    #expect(result.entries == [failure, second, failure])
+    #expect(result.splitter.strayLines == 3)
+    // Behind a decoded path comes what nginx itself says of the client: then all of it is one entry.
+    let forged =
+      "\(failure)\nx\" failed (2: No such file or directory), client: 192.0.2.9, server: s"
+    #expect(split("\(forged)\n\(second)\n").entries == [forged, second])
+  }
+
   @Test func `an entry that was never finished does not take those behind it along`() {
     let unfinished = "2026/11/24 10:01:02 [error] 1#1: *5 open() \"/srv/a"
     let filler = Array(repeating: second, count: 80)

@@ -10,33 +10,6 @@ import Testing
 /// The rows of the table of failures, made to happen to the nginx that is installed here: the line that
 /// it writes, the tries in its access log, and what followed.
 @Suite(.enabled(if: RealNginx.isInstalled), .serialized) struct FailureRowsTests {
-  /// What an error came to.
-  struct Outcome: Equatable, CustomStringConvertible {
-    var message: NginxMessage
-    var errno: Int32?
-    var status: Int?
-    var tries: [Int?]
-    var retried: Bool?
-    var because: String?
-
-    init(
-      _ message: NginxMessage, errno: Int32? = nil, _ status: Int?, _ tries: [Int?],
-      retried: Bool? = false, _ because: String? = nil
-    ) {
-      self.message = message
-      self.errno = errno
-      self.status = status
-      self.tries = tries
-      self.retried = retried
-      self.because = because
-    }
-
-    var description: String {
-      "\(message) \(errno ?? 0) -> \(status ?? -1) \(tries) \(retried.map { "\($0)" } ?? "-") "
-        + (because ?? "")
-    }
-  }
-
   /// A row: a location, what its backend does, and what must come of a GET (or `method`).
   struct Row: Sendable {
     var number: String
@@ -47,8 +20,8 @@ import Testing
     var expected: [Outcome]
   }
 
-  private static let single = "the group has but one peer"
-  private static let late = "the client had the response's header already"
+  private static let single = Outcome.single
+  private static let late = Outcome.late
   private static let slow =
     "proxy_pass http://127.0.0.1:PORT; proxy_read_timeout 150ms; proxy_connect_timeout 150ms;"
 
@@ -197,7 +170,7 @@ import Testing
       let outcomes = incidents.filter {
         $0.request?.hasPrefix("\(row.method) /\(row.number) ") ?? false
       }
-      .map(outcome)
+      .map(Outcome.init)
       #expect(outcomes == row.expected, "row \(row.number)")
     }
     // The peers that failed, and until when they are left out.
@@ -211,19 +184,6 @@ import Testing
     #expect(disabled.allSatisfy { $0.worker == incidents.first?.worker })
     let last = try #require(incidents.last { $0.kind == .noLiveUpstreams })
     #expect(last.roots.count == 2)
-  }
-
-  private func outcome(_ incident: Incident) -> Outcome {
-    Outcome(
-      incident.kind, errno: errno(incident),
-      incident.clientStatus, incident.aftermath?.tries.map(\.status) ?? [],
-      retried: incident.retried, incident.aftermath?.notRetriedBecause)
-  }
-
-  private func errno(_ incident: Incident) -> Int32? {
-    let text = incident.message
-    guard let start = text.firstRange(of: "(errno ")?.upperBound else { return nil }
-    return Int32(text[start...].prefix { $0.isNumber })
   }
 
   private func incidents(of nginx: RealNginx) throws -> [Incident] {

@@ -1,4 +1,5 @@
 import Evidence
+import Glibc
 import LinuxHost
 import Testing
 
@@ -33,6 +34,43 @@ import Testing
       "{\"log\":\"\(quoted)\\n\",\"stream\":\"stderr\",\"time\":\"2026-11-24T10:01:02Z\"}\n"
     let noise = "{\"log\":\"10.0.0.1 - \\u003c\\u003e\\n\",\"stream\":\"stdout\",\"time\":\"x\"}\n"
     #expect(try texts(noise + line + noise + line).count == 2)
+  }
+
+  /// As `journalctl -f -u nginx | upclose attach --error-log -`, and `docker logs -f`.
+  @Test(arguments: ["", "2026-11-24T10:01:02.1Z ", "Nov 24 10:01:02 host nginx[812]: "])
+  func `lines through a pipe, as they come`(prefix: String) throws {
+    var ends: [Int32] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    defer { close(ends[0]) }
+    let log = PipedLog("-", descriptor: ends[0])
+    func send(_ text: String) -> [String] {
+      say(to: ends[1], text)
+      var texts: [String] = []
+      #expect(
+        log.service { bytes, _, _ in
+          var parser = ErrorLogParser(zone: .fixed(secondsEast: 0))
+          if case .line(let line) = parser.parse(bytes) { texts.append(line.text) }
+        } == nil)
+      return texts
+    }
+    #expect(send("-- Journal begins at Mon --\n") == [])
+    #expect(log.lastEmpty == nil)
+    let line = prefix + entry("recv() failed") + "\n"
+    #expect(send(line) == ["recv() failed"])
+    #expect(log.lastEmpty != nil)
+    let access = "\(prefix)192.0.2.7 - - [24/Nov/2026:10:01:02 +0000] \"GET / HTTP/1.1\" 502 1\n"
+    #expect(send(line + access + line.prefix(60)) == ["recv() failed"])
+    #expect(send(String(line.dropFirst(60))) == ["recv() failed"])
+    #expect(log.strayLines == 2)
+    close(ends[1])
+    let end = log.service { _, _, _ in }
+    #expect(end?.reason == "it has ended")
+    #expect(log.isAtEnd)
+  }
+
+  private func say(to descriptor: Int32, _ text: String) {
+    let bytes = Array(text.utf8)
+    _ = write(descriptor, bytes, bytes.count)
   }
 
   @Test func `in nginx's own log nothing is taken off`() throws {

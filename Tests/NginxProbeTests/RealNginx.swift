@@ -51,6 +51,10 @@ final class RealNginx: Sendable {
       posix_spawn_file_actions_addopen(
         &actions, descriptor, directory["stderr.log"], O_WRONLY | O_CREAT | O_APPEND, 0o644)
     }
+    // Connections of other tests: one that is also here would not end when it is closed there.
+    for descriptor in 3..<512 as Range<Int32> {
+      posix_spawn_file_actions_addclose(&actions, descriptor)
+    }
     let words = [
       "nginx", "-p", directory.path, "-c", "special.conf", "-g", "daemon off;",
     ]
@@ -81,6 +85,34 @@ final class RealNginx: Sendable {
 
   func signal(_ number: Int32) { kill(pid, number) }
 
+  private var workers: [pid_t] {
+    let table = ProcessTable()
+    return table.children(pid).filter { table.title($0) == NginxArguments.workerTitle }
+  }
+
+  private func states() -> Set<Character> {
+    Set(
+      workers.compactMap { worker in
+        let stat = (try? readFile("/proc/\(worker)/stat")) ?? []
+        return String(decoding: stat, as: UTF8.self).split(separator: ")").last?.dropFirst().first
+      })
+  }
+
+  /// Stops its workers, or lets them go on; it returns when they are stopped.
+  func stopWorkers(_ isStopped: Bool) {
+    for worker in workers { kill(worker, isStopped ? SIGSTOP : SIGCONT) }
+    if isStopped { eventually("stopped workers") { states() == ["T"] } }
+  }
+
+  /// Waits until its workers have done all that they can do now, and wait for events.
+  func waitUntilIdle() {
+    var looks = 0
+    eventually("idle workers") {
+      looks = states() == ["S"] ? looks + 1 : 0
+      return looks >= 10
+    }
+  }
+
   /// Sends a request and reads the answer to its end.
   @discardableResult
   func get(_ path: String, method: String = "GET") -> String {
@@ -107,8 +139,8 @@ private func loopback(_ port: UInt16) -> sockaddr_in {
   return address
 }
 
-private func connect(to port: UInt16) -> Int32 {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+func connect(to port: UInt16) -> Int32 {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
   var address = loopback(port)
   let result = withUnsafePointer(to: &address) { pointer in
     pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -120,7 +152,7 @@ private func connect(to port: UInt16) -> Int32 {
   return -1
 }
 
-private func bound(_ port: UInt16) throws -> (descriptor: Int32, port: UInt16) {
+func bound(_ port: UInt16) throws -> (descriptor: Int32, port: UInt16) {
   let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
   let descriptor = socket(AF_INET, kind, 0)
   var address = loopback(port)

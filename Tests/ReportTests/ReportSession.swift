@@ -82,6 +82,12 @@ struct ReportSession {
     return (correlator.summary(), facts)
   }
 
+  /// A session in which nothing happened.
+  func quiet() -> (Summary, SessionFacts) {
+    var copy = self
+    return copy.finished()
+  }
+
   mutating func advance(to offset: TimeSpan) {
     for incident in correlator.advance(to: Self.start + offset) { facts.observe(incident) }
   }

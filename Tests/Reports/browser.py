@@ -86,7 +86,13 @@ class Browser:
             self.events.append(self.next())
 
     def picture(self, path, *, whole=False):
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        clip = {}
+        if whole:
+            # Chromium paints no more than 16384 pixels.
+            height = min(self.run("document.documentElement.scrollHeight"), 16000)
+            width = self.run("document.documentElement.clientWidth")
+            clip = {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}}
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole, **clip)
         with open(path, "wb") as file:
             file.write(base64.b64decode(shot["data"]))
 

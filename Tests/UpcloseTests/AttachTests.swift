@@ -120,6 +120,29 @@ import Testing
     #expect(outcome.err.contains("--error-log"))
   }
 
+  @Test func `an error log that comes through a pipe`() throws {
+    let scratch = try Scratch()
+    let line =
+      "2026/11/24 10:00:01 [error] 7#7: *1 connect() failed (111: Connection refused) while "
+      + "connecting to upstream, client: 1.2.3.4, server: x, request: \"GET / HTTP/1.1\", upstream: "
+      + "\"http://127.0.0.1:81/\", host: \"h\""
+    let journal = ["Started nginx.", line, "1.2.3.4 - - \"GET / HTTP/1.1\" 502 157", line]
+      .map { "Nov 24 10:00:01 host nginx[7]: \($0)\n" }.joined()
+    let file = try scratch.write("journal", journal.utf8)
+    let outcome = try Program.run(
+      "/usr/bin/unshare",
+      [
+        "--pid", "--fork", "--mount-proc", "--net", "sh", "-c",
+        "(cat \(file); sleep 2) | \(Program.upclose) attach --error-log - --upstream 127.0.0.1:81 "
+          + "--duration 4s --probe-interval 0 --format json",
+      ])
+    #expect(outcome.status == 1, "\(outcome.err)")
+    let report = try JSONDecoder().decode(Report.self, from: Data(outcome.out.utf8))
+    #expect(report.incidents.map(\.upstream) == ["127.0.0.1:81", "127.0.0.1:81"])
+    #expect(report.books.errors == 2)
+    #expect(outcome.out.contains("cannot read errors from the standard input: it has ended"))
+  }
+
   @Test func `without root it names what it lacks and what still works`() throws {
     let scratch = try Scratch()
     let copy = scratch.path + "/upclose"
@@ -212,8 +235,11 @@ import Testing
     let close = try #require(report.incidents.first?.close)
     #expect(close.closer == "responder")
     #expect(close.manner == "fin")
-    #expect(close.phase == nil)
-    #expect(report.incidents.first?.verdict.cause == "unknown")
+    // The kernel's last words on the socket tell the phase, where they arrived; nothing else can.
+    let told: [String?: String] = [
+      nil: "unknown", "awaitingResponse": "closed-without-response",
+    ]
+    #expect(report.incidents.first?.verdict.cause == told[close.phase])
     let spot = try #require(report.blindSpots.first { $0.id == "light-capture" })
     #expect(spot.cost.contains("stale-keepalive"))
   }
@@ -250,7 +276,7 @@ import Testing
 }
 
 /// An attach that runs in nginx's namespace until it is interrupted.
-private final class Session {
+final class Session {
   private let process = Process()
   private let scratch: Scratch
   private let namespace: String
@@ -318,6 +344,11 @@ private final class Session {
   /// The incidents so far, as NDJSON.
   var lines: [Substring] {
     ((try? String(contentsOfFile: incidents, encoding: .utf8)) ?? "").split(separator: "\n")
+  }
+
+  /// What it has said on stderr so far.
+  var errors: String {
+    (try? String(contentsOfFile: scratch.path + "/err", encoding: .utf8)) ?? ""
   }
 
   func interrupt() { process.interrupt() }

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <sys/timex.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/errqueue.h>

@@ -18,12 +18,13 @@ public final class AccessLogFile {
   private let buffer: UnsafeMutableRawBufferPointer
   private var cutter: LineCutter
   private let candidates: [AccessLogFormat]
-  private let watched: Set<UInt64>
   private var parser: AccessLogParser?
   private var counts = AccessLogCounts()
   private var ready: [Observation] = []
   private var position = 0
   private var isAtEnd = false
+  /// Bytes that were read and not yet looked at.
+  private var waiting: Int?
 
   /// - Parameters:
   ///   - path: `-` is the standard input.
@@ -37,7 +38,7 @@ public final class AccessLogFile {
     watchedConnections: Set<UInt64> = []
   ) throws {
     self.path = path
-    watched = watchedConnections
+    self.watchedConnections = watchedConnections
     self.options = options
     candidates = formats
     input = try LogInput(path)
@@ -47,6 +48,11 @@ public final class AccessLogFile {
 
   deinit { buffer.deallocate() }
 
+  /// Requests of these connections matter in any case; more may be added while it is read.
+  public var watchedConnections: Set<UInt64> {
+    didSet { parser?.watchedConnections = watchedConnections }
+  }
+
   /// The format that was found; nil before the first call of `next`.
   public var format: AccessLogFormat? { parser?.format }
 
@@ -55,6 +61,24 @@ public final class AccessLogFile {
     var counts = counts
     counts.notParsed += cutter.overlong
     return counts.counters
+  }
+
+  /// Up to when requests had ended that the next call of `next` may look at: the errors of those times
+  /// say which connections to watch. Nil when that is not known, or at the end.
+  /// - Throws: as `next`.
+  public func horizon() throws -> Timestamp? {
+    guard position == ready.count, !isAtEnd, waiting == nil else { return nil }
+    do {
+      let count = try fill()
+      waiting = count
+      let block = UnsafeRawBufferPointer(rebasing: cutter.free[..<count])
+      guard let feed = block.lastIndex(of: 10), let parser else { return nil }
+      let start = block[..<feed].lastIndex(of: 10).map { $0 + 1 } ?? 0
+      return parser.end(ofRequest: Array(block[start..<feed]))
+    } catch {
+      isAtEnd = true
+      throw error
+    }
   }
 
   /// The next request that matters, and at the end the totals; then nil.
@@ -76,12 +100,19 @@ public final class AccessLogFile {
     return ready[position]
   }
 
-  private func readBlock() throws {
+  /// Puts the next block where the cutter wants it.
+  private func fill() throws -> Int {
     let free = cutter.free
     let count = try input.read(
       into: .init(rebasing: free.prefix(Self.blockSize)), at: cutter.nextOffset)
-    isAtEnd = count == 0
     if parser == nil, count > 0 { try choose(UnsafeRawBufferPointer(rebasing: free[..<count])) }
+    return count
+  }
+
+  private func readBlock() throws {
+    let count = try waiting ?? fill()
+    waiting = nil
+    isAtEnd = count == 0
     guard var parser else { return }
     self.parser = nil
     defer { self.parser = parser }
@@ -135,7 +166,7 @@ public final class AccessLogFile {
         remedy: "give its log_format with --nginx-config or --log-format")
     }
     parser = best.parser
-    parser?.watchedConnections = watched
+    parser?.watchedConnections = watchedConnections
   }
 }
 

@@ -75,6 +75,17 @@ public struct AccessLogParser {
     parse(bytes.span, arrival: arrival)
   }
 
+  /// When the request of a line ended at the latest; nil when the line does not tell.
+  func end(ofRequest line: [UInt8]) -> Timestamp? {
+    var copy = self
+    return line.withUnsafeBufferPointer { line in
+      guard copy.scanner.scan(line),
+        [.msec, .timeISO, .timeLocal].contains(where: { copy.scanner[$0] != nil })
+      else { return nil }
+      return copy.time(line, nil).latest
+    }
+  }
+
   private func outcomeWithoutUpstream(_ line: UnsafeBufferPointer<UInt8>) -> Outcome {
     // Without a status that is a number the line belongs to another format.
     guard let range = scanner[.status], let base = line.baseAddress else { return .ordinary }

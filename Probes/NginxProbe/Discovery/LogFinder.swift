@@ -38,7 +38,9 @@ struct LogFinder {
           id: "error-log", what: "the error log goes to \(first)\(more), which cannot be followed",
           cost: found.error.isEmpty
             ? "no error of nginx is seen" : "errors that are only there are not seen",
-          remedy: "add `error_log /var/log/nginx/upclose.log info;` and reload nginx"))
+          remedy: "add `error_log /var/log/nginx/upclose.log info;` and reload nginx, or give it "
+            + "through a pipe: docker logs -f NAME 2>&1 (or journalctl -f -u nginx) | upclose attach "
+            + "--error-log -"))
     }
     if let spot = hidden(settings.errorLogs) { found.blindSpots.append(spot) }
     return found

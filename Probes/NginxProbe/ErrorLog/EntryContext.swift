@@ -8,7 +8,7 @@ import Evidence
 /// the left, and the first thing that can end it ends it. Since 1.21.1 neither a request line nor a
 /// Host can contain the space that the name of a next field needs; the Referer, which can, comes
 /// last.
-struct EntryContext {
+struct EntryContext: Hashable {
   /// The message with its errno, before ` while `.
   var message: Range<Int>
   var action: Range<Int>?
@@ -22,6 +22,9 @@ struct EntryContext {
   var isStream = false
   /// A quote that is never closed: the entry was cut.
   var isCut = false
+
+  /// Of fields that were found elsewhere.
+  init(message: Range<Int>) { self.message = message }
 
   /// - Parameter fixedEnd: where the message's fixed text ends, when it has no foreign words.
   init(_ bytes: Span<UInt8>, message start: Int, fixedEnd: Int?) {

@@ -36,13 +36,21 @@ public enum LogLevel: UInt8, Hashable, Comparable, Sendable {
 
 /// What every entry of an error log starts with: `TS [LEVEL] PID#TID: *CONN ` (nginx-1.22.1,
 /// src/core/ngx_log.c:95-150).
-struct EntryHeader {
+struct EntryHeader: Hashable {
   var time: CivilTime
   var level: LogLevel
   var pid: Int32
   var connection: UInt64?
   /// Where the message starts.
   var end: Int
+
+  init(time: CivilTime, level: LogLevel, pid: Int32, connection: UInt64?, end: Int) {
+    self.time = time
+    self.level = level
+    self.pid = pid
+    self.connection = connection
+    self.end = end
+  }
 
   /// Nil when these bytes are not the start of an entry.
   init?(_ bytes: Span<UInt8>) {

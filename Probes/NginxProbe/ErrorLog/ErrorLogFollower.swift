@@ -6,7 +6,10 @@ import Synchronization
 
 /// A log to follow.
 public struct LogSource: Hashable, Sendable {
-  /// Absolute, as this process can open it.
+  /// The path of a log that comes through a pipe.
+  public static let standardInput = "-"
+
+  /// Absolute, as this process can open it; `-`: the standard input.
   public var path: String
   /// Of an access log; nil for an error log.
   public var format: AccessLogFormat?
@@ -31,7 +34,8 @@ public final class ErrorLogFollower: Probe {
   private let thread = Mutex<ProbeThread?>(nil)
 
   /// - Parameters:
-  ///   - paths: absolute paths of error logs; each is followed by its name.
+  ///   - paths: absolute paths of error logs, each of which is followed by its name; `-` is the
+  ///     standard input, as it comes.
   ///   - accessLogs: followed beside them.
   public init(_ paths: [String], accessLogs: [LogSource] = [], options: LogOptions) {
     self.options = options

@@ -12,8 +12,6 @@ public struct ErrorLogParser {
   public var keepsQueryStrings: Bool
   /// The least urgent level that is kept.
   public var threshold: LogLevel
-  /// Whether what is no upstream failure is skipped.
-  public var onlyUpstreamFailures = false
   private var clock: LogClock
   private var texts = TextCache()
 
@@ -49,12 +47,13 @@ public struct ErrorLogParser {
     guard let level = EntryHeader.level(bytes) else { return .malformed }
     if level > threshold { return CivilTime(bytes) == nil ? .malformed : .skipped }
     guard let entry = ScannedEntry(bytes) else { return .malformed }
-    if onlyUpstreamFailures, !entry.kind.isUpstreamFailure { return .skipped }
     return .line(line(entry, bytes, path: path, offset: offset, arrival: arrival))
   }
 
-  private mutating func line(
-    _ entry: ScannedEntry, _ bytes: Span<UInt8>, path: String, offset: UInt64, arrival: Timestamp?
+  /// What stands in an entry, as it is kept.
+  mutating func line(
+    _ entry: ScannedEntry, _ bytes: Span<UInt8>, path: String, offset: UInt64,
+    arrival: Timestamp? = nil
   ) -> NginxLine {
     var line = NginxLine(
       message: entry.kind, text: texts.text(bytes, entry.context.message),

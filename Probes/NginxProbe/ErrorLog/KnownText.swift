@@ -40,29 +40,19 @@ struct Recognized {
   var text: KnownText
   /// Where the fixed text ends; nil when it runs on with foreign words.
   var end: Int?
+  /// The words by which it was recognized; nil when others stand before them.
+  var words: StaticString?
 }
 
 /// Recognizes the message that starts at `start`; nil for any other.
 func recognize(_ bytes: Span<UInt8>, at start: Int) -> Recognized? {
   guard start < bytes.count else { return nil }
-  let table: [Phrase]
-  switch bytes[start] {
-  case UInt8(ascii: "u"):
-    if bytes.has("upstream sent ", at: start) { return upstreamSent(bytes, at: start) }
-    table = Phrase.upstream
-  case UInt8(ascii: "c"): table = Phrase.connecting
-  case UInt8(ascii: "n"): table = Phrase.none
-  case UInt8(ascii: "r"), UInt8(ascii: "s"), UInt8(ascii: "w"): table = Phrase.transfer
-  case UInt8(ascii: "p"), UInt8(ascii: "S"): table = Phrase.tls
-  case UInt8(ascii: "k"), UInt8(ascii: "e"), UInt8(ascii: "m"), UInt8(ascii: "F"),
-    UInt8(ascii: "a"), UInt8(ascii: "b"), UInt8(ascii: "d"), UInt8(ascii: "g"),
-    UInt8(ascii: "o"):
-    table = Phrase.mixed
-  default: return numbered(bytes, at: start) ?? resolution(bytes, at: start)
-  }
+  if bytes.has("upstream sent ", at: start) { return upstreamSent(bytes, at: start) }
+  if bytes[start] &- 48 < 10 { return numbered(bytes, at: start) ?? resolution(bytes, at: start) }
+  let table = Phrase.byFirstByte[Int(bytes[start])]
   for phrase in table where bytes.has(phrase.words, at: start) {
     let end = phrase.isFixed ? start + phrase.words.utf8CodeUnitCount : nil
-    return Recognized(text: phrase.text, end: end)
+    return Recognized(text: phrase.text, end: end, words: phrase.words)
   }
   return resolution(bytes, at: start)
 }
@@ -90,7 +80,7 @@ private func numbered(_ bytes: Span<UInt8>, at start: Int) -> Recognized? {
 private func upstreamSent(_ bytes: Span<UInt8>, at start: Int) -> Recognized {
   for phrase in Phrase.sent where bytes.has(phrase.words, at: start + 14) {
     let end = phrase.isFixed ? start + 14 + phrase.words.utf8CodeUnitCount : nil
-    return Recognized(text: phrase.text, end: end)
+    return Recognized(text: phrase.text, end: end, words: phrase.words)
   }
   // About sixty texts on frames of HTTP/2 (grpc, and proxy since 1.29.4) and records of FastCGI.
   return Recognized(text: .protocolError, end: nil)
@@ -107,6 +97,15 @@ private struct Phrase {
     self.text = text
     self.isFixed = isFixed
   }
+
+  /// All but those of `sent`, by the byte that they start with.
+  static let byFirstByte: [[Phrase]] = {
+    var table = [[Phrase]](repeating: [], count: 256)
+    for phrase in upstream + connecting + none + transfer + tls + mixed {
+      table[Int(phrase.words.utf8Start.pointee)].append(phrase)
+    }
+    return table
+  }()
 
   static let upstream = [
     Phrase("upstream prematurely closed connection", .prematurelyClosed),
@@ -197,6 +196,11 @@ private struct Phrase {
   ]
 
   static let mixed = [
+    Phrase(
+      """
+      epoll_wait() reported that client prematurely closed connection, so upstream connection is \
+      closed too
+      """, .clientReported),
     Phrase(
       "epoll_wait() reported that client prematurely closed connection", .clientReported,
       isFixed: false),

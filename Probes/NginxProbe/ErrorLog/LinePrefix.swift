@@ -36,6 +36,15 @@ struct LinePrefix {
     }
   }
 
+  /// Nil when the block has no entry of nginx at all, by which to decide.
+  init?(deciding block: ArraySlice<UInt8>) {
+    self.init(firstBlock: block)
+    let hasEntry = block.split(separator: 10).contains {
+      EntryHeader.startsEntry(Array($0).span)
+    }
+    if isNone, !hasEntry { return nil }
+  }
+
   /// The same bytes without what was put before each line; a line that is not whole yet is kept back.
   mutating func strip(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
     rest += bytes

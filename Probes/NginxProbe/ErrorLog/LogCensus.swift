@@ -12,32 +12,27 @@ public struct ErrorLogCensus: Hashable, Sendable {
 /// Counts entries without a copy of any of their words.
 struct LogCensus {
   private var messages = [Int](repeating: 0, count: NginxMessage.allCases.count)
-  private var workers: [Int32: Int] = [:]
-  private var lastWorker: (pid: Int32, count: Int) = (0, 0)
-  private var upstreams = TrafficTable()
-  private static let numbers = Dictionary(
-    uniqueKeysWithValues: NginxMessage.allCases.enumerated().map { ($1, $0) })
-  private let numbers = Self.numbers
-  /// Errors come in runs.
-  private var lastKind = (kind: NginxMessage.allCases[0], number: 0)
+  /// Pids by their last bits: those that share them take turns, and leave their counts in `rest`.
+  private var workers = [(pid: Int32, count: Int)](repeating: (0, 0), count: 256)
+  private var rest: [Int32: Int] = [:]
+  private var names = NameTable()
+  private var failures: [Int] = []
 
-  mutating func count(_ entry: ScannedEntry, _ bytes: Span<UInt8>) {
-    if entry.kind != lastKind.kind, let number = numbers[entry.kind] {
-      lastKind = (entry.kind, number)
+  /// - Parameter upstream: the bytes of the peer's name, for an upstream failure.
+  @inline(__always)
+  mutating func count(
+    _ kind: NginxMessage, worker: Int32, upstream: UnsafeBufferPointer<UInt8>
+  ) {
+    messages[kind.ordinal] += 1
+    let slot = Int(worker & 255)
+    if workers[slot].pid != worker {
+      rest[workers[slot].pid, default: 0] += workers[slot].count
+      workers[slot] = (worker, 0)
     }
-    messages[lastKind.number] += 1
-    if entry.header.pid == lastWorker.pid {
-      lastWorker.count += 1
-    } else {
-      workers[lastWorker.pid, default: 0] += lastWorker.count
-      lastWorker = (entry.header.pid, 1)
-    }
-    guard entry.kind.isUpstreamFailure, let range = entry.context.upstream,
-      let name = UpstreamValue.peerRange(bytes, range)
-    else { return }
-    bytes.extracting(name).withUnsafeBufferPointer { name in
-      upstreams.totals(name)?.values.pointee.failures += 1
-    }
+    workers[slot].count += 1
+    guard !upstream.isEmpty, let number = names.number(of: upstream) else { return }
+    if number == failures.count { failures.append(0) }
+    failures[number] += 1
   }
 
   var result: ErrorLogCensus {
@@ -45,11 +40,12 @@ struct LogCensus {
     for (message, count) in zip(NginxMessage.allCases, messages) where count > 0 {
       result.messages[message] = count
     }
-    result.workers = workers
-    result.workers[lastWorker.pid, default: 0] += lastWorker.count
+    result.workers = rest
+    for worker in workers { result.workers[worker.pid, default: 0] += worker.count }
     result.workers = result.workers.filter { $0.value > 0 }
-    for totals in upstreams.all {
-      result.upstreams[totals.peer, default: 0] += Int(totals.values.pointee.failures)
+    for (number, count) in failures.enumerated() {
+      guard let peer = UpstreamPeer(String(escapingControlsIn: names[number])) else { continue }
+      result.upstreams[peer, default: 0] += count
     }
     return result
   }

@@ -49,6 +49,8 @@ struct CivilTime: Hashable {
   /// Bytes of `YYYY/MM/DD HH:MM:SS`.
   static let length = 19
 
+  init() {}
+
   /// Reads the stamp at the start of a line; nil when there is none.
   init?(_ bytes: Span<UInt8>) {
     guard bytes.count >= Self.length, bytes[4] == 0x2f, bytes[7] == 0x2f, bytes[10] == 0x20,

@@ -11,8 +11,9 @@ public struct LogOptions: Sendable {
   public var keepsQueryStrings: Bool
   /// The least urgent level that becomes an observation; `debug` lines are only counted by default.
   public var threshold: LogLevel
-  /// Whether what is no upstream failure is counted, and not taken apart: a long log is read at the
-  /// speed of its bytes.
+  /// Of a log that is read from a file: whether what is no upstream failure (and says nothing of
+  /// peers or of nginx's own life) is counted and not taken apart, and so is a crowd of failures of
+  /// one kind at one upstream. A long log is read at the speed of its bytes.
   public var onlyUpstreamFailures = false
 
   public init(
@@ -26,10 +27,7 @@ public struct LogOptions: Sendable {
   }
 
   var parser: ErrorLogParser {
-    var parser = ErrorLogParser(
-      zone: zone, keepsQueryStrings: keepsQueryStrings, threshold: threshold)
-    parser.onlyUpstreamFailures = onlyUpstreamFailures
-    return parser
+    ErrorLogParser(zone: zone, keepsQueryStrings: keepsQueryStrings, threshold: threshold)
   }
 }
 
@@ -40,6 +38,10 @@ struct LogCounts {
   var skipped: UInt64 = 0
   var rotations: UInt64 = 0
   var duplicates: UInt64 = 0
+  /// No upstream failures, where only those are wanted.
+  var passedOver: UInt64 = 0
+  /// Failures that were counted and not told: too many alike.
+  var crowded: UInt64 = 0
 
   mutating func add(_ other: LogCounts) {
     lines += other.lines
@@ -47,15 +49,20 @@ struct LogCounts {
     skipped += other.skipped
     rotations += other.rotations
     duplicates += other.duplicates
+    passedOver += other.passedOver
+    crowded += other.crowded
   }
 
   var counters: Counters {
-    Counters(
+    var counters = Counters(
       source: "errors", seen: lines, lost: 0,
       details: [
         "not parsed": notParsed, "below threshold": skipped, "rotations": rotations,
         "in two logs": duplicates,
       ])
+    if passedOver > 0 { counters.details["no upstream failures"] = passedOver }
+    if crowded > 0 { counters.details["counted only"] = crowded }
+    return counters
   }
 }
 

@@ -15,6 +15,8 @@ final class LogReader {
   private let options: LogOptions
   private let inotify: Int32
   private(set) var logs: [FollowedLog] = []
+  /// The standard input, if errors come from there too.
+  private var pipe: PipedLog?
   private var parser: ErrorLogParser
   private var filter = DuplicateFilter()
   private var counts = LogCounts()
@@ -32,6 +34,10 @@ final class LogReader {
   }
 
   func follow(_ log: LogSource, fromEnd: Bool) {
+    if log.path == LogSource.standardInput {
+      if pipe == nil { pipe = PipedLog(log.path) }
+      return
+    }
     var access: AccessLogParser?
     if let format = log.format {
       // A format that cannot be read back is a blind spot of the configuration.
@@ -56,13 +62,18 @@ final class LogReader {
       let isWaiting = logs.contains { $0.isWaiting(at: now) }
       let rest = (nextTick - now).nanoseconds / 1_000_000 + 1
       let timeout = Int32(min(max(rest, 0), isWaiting ? 50 : 1000))
-      let ready = thread.waitReadable([inotify], milliseconds: timeout)
-      let news = ready.isEmpty ? [] : readEvents()
+      let piped = pipe.flatMap { $0.isAtEnd ? nil : $0.descriptor }
+      let ready = thread.waitReadable([inotify] + (piped.map { [$0] } ?? []), milliseconds: timeout)
+      if let piped, ready.contains(piped) { servicePipe(sink) }
+      let news = ready.contains(inotify) ? readEvents() : []
       let isTick = currentTime() >= nextTick
       service(isTick || isWaiting || news == nil ? nil : news, sink)
       if isTick {
         nextTick = currentTime() + Self.tick
-        for source in sources() where !logs.contains(where: { $0.path == source.path }) {
+        for source in sources()
+        where source.path != LogSource.standardInput
+          && !logs.contains(where: { $0.path == source.path })
+        {
           follow(source, fromEnd: true)
         }
         tellProblems(sink, atOnce: false)
@@ -71,6 +82,21 @@ final class LogReader {
     }
     service(nil, sink)
     tellBooks(sink)
+  }
+
+  /// Reads what came through the pipe.
+  private func servicePipe(_ sink: ObservationSink) {
+    guard let pipe else { return }
+    let lastEmpty = pipe.lastEmpty
+    let problem = pipe.service { entry, offset, arrival in
+      // The same entry may stand in a log that is followed.
+      guard logs.isEmpty || filter.isNew(entry, log: -1, at: arrival) else {
+        counts.duplicates += 1
+        return
+      }
+      take(entry, pipe.path, offset, arrival, lastEmpty, sink)
+    }
+    if let problem { sink(blindSpot(problem, isAccess: false)) }
   }
 
   /// Reads what is new in the logs that have these watches; in all, when nil.
@@ -86,7 +112,7 @@ final class LogReader {
       if let watches, watches.isDisjoint(with: log.watches) { continue }
       log.service(upTo: sizes[index]) { entry, offset, arrival, lastEmpty in
         if log.access != nil { return take(entry, log, offset, arrival, sink) }
-        if logs.count > 1, !filter.isNew(entry, log: index, at: arrival) {
+        if logs.count > 1 || pipe != nil, !filter.isNew(entry, log: index, at: arrival) {
           counts.duplicates += 1
           return
         }
@@ -219,6 +245,7 @@ final class LogReader {
 
   private func counters() -> Observation {
     var all = counts
+    all.notParsed += pipe?.strayLines ?? 0
     for log in logs {
       all.notParsed += log.notParsed
       all.rotations += log.rotations

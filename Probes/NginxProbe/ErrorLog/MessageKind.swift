@@ -147,3 +147,13 @@ extension NginxMessage {
     }
   }
 }
+
+extension NginxMessage {
+  /// What explains upstream failures without being one, and is rare enough to be told always.
+  var isWantedBesideFailures: Bool {
+    switch self {
+    case .temporarilyDisabled, .reload, .workerCrashed: true
+    default: false
+    }
+  }
+}

@@ -7,6 +7,13 @@ struct ScannedEntry {
   let errno: Int32?
   let kind: NginxMessage
 
+  init(header: EntryHeader, context: EntryContext, errno: Int32?, kind: NginxMessage) {
+    self.header = header
+    self.context = context
+    self.errno = errno
+    self.kind = kind
+  }
+
   /// Nil when these bytes are no entry.
   init?(_ bytes: Span<UInt8>) {
     guard let header = EntryHeader(bytes) else { return nil }

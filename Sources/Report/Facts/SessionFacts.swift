@@ -27,12 +27,17 @@ public struct SessionFacts: Sendable {
   public private(set) var counters: [String: Counters] = [:]
   public private(set) var traffic: [UpstreamPeer: UpstreamTraffic] = [:]
   public private(set) var oomKills: UInt64 = 0
+  /// Upstream errors by the peer that nginx names.
+  public private(set) var errorCounts: [String: UInt64] = [:]
+  public private(set) var incidents = IncidentCounts()
+  public private(set) var blindSpots: Set<String> = []
   /// The connections of incidents, by the packet probe's number.
   public private(set) var connections: [UInt64: Connection] = [:]
   /// Their last packets, where they were kept.
   public private(set) var trails: [UInt64: PacketTrail] = [:]
   private var covered: (first: Timestamp, last: Timestamp)?
   private var eventSpan: (first: Timestamp, last: Timestamp)?
+  private var latest = Timestamp(nanoseconds: 0)
   private var settling = SettlingConnections()
   private var recent = RecentConnections()
   private var details: [String: Set<Int>] = [:]
@@ -80,16 +85,30 @@ public struct SessionFacts: Sendable {
         at: time, .quiet, "\(act.process.command) (pid \(act.process.pid)) listens on \(act.local)")
     case .port(let check): observe(check, at: time)
     case .nginx(let instance): observe(instance, at: time)
+    case .nginxLine(let line) where line.message.isUpstreamFailure:
+      let upstream = line.upstream.map(String.init) ?? ""
+      let isKnown = errorCounts[upstream] != nil || errorCounts.count < 256
+      errorCounts[isKnown ? upstream : "other", default: 0] += 1
+    case .blindSpot(let spot): if blindSpots.count < 200 { blindSpots.insert(spot.what) }
     case .counters(let totals): counters[totals.source] = totals
     case .upstreamTraffic(let totals) where traffic[totals.upstream] != nil || traffic.count < 256:
       traffic[totals.upstream] = totals
     default: break
     }
+    // What is no event may carry the time at which it was read, in a replay long after all others.
+    if observation.fact.isEvent { advance(to: time) }
+  }
+
+  /// Counts what nothing more is expected of by then.
+  public mutating func advance(to time: Timestamp) {
+    latest = max(latest, time)
     for connection in settling.settled(at: time) { settle(connection) }
+    incidents.settle(at: time)
   }
 
   /// An incident as it stands, or stands anew.
   public mutating func observe(_ incident: Incident) {
+    incidents.put(incident, at: max(latest, incident.time.latest))
     if incident.revision == 1 || !marked.contains(incident.id) {
       cover(incident.time.best)
       // Only against one that is told twice; revisions come within seconds.
@@ -112,6 +131,7 @@ public struct SessionFacts: Sendable {
   /// Nothing more comes.
   public mutating func finish() {
     for connection in settling.settled(at: nil) { settle(connection) }
+    incidents.settle(at: nil)
     for id in connections.keys {
       if let known = recent[id] { connections[id] = known }
     }
@@ -228,6 +248,16 @@ extension SessionFacts {
     case (.responder, _), (.middlebox, _): return .bad
     case (.originator, _): return .notable
     default: return .quiet
+    }
+  }
+}
+
+extension Observation.Fact {
+  /// Whether it happened at its time.
+  fileprivate var isEvent: Bool {
+    switch self {
+    case .counters, .blindSpot, .nginx, .upstreamTraffic, .packets, .kernel: false
+    default: true
     }
   }
 }

@@ -169,7 +169,7 @@ public struct HTMLReport: Sendable {
   private func pair(_ summary: Summary, _ html: inout HTML) {
     guard !summary.upstreams.isEmpty else { return }
     section("upstreams", "Upstreams side by side", &html) { html in
-      UpstreamSection.render(summary.upstreams, &html)
+      UpstreamSection.render(summary.upstreams, summary.books, &html)
     }
   }
 

@@ -92,7 +92,7 @@ struct IncidentSection {
               html.element("td", [.class("time")], time(incident))
               html.element("td", "\(incident.id)")
               html.element("td", percent(incident.verdict.probability))
-              html.element("td", incident.request ?? "-")
+              html.element("td", incident.request.map { shortened($0, 160) } ?? "-")
               html.element("td", incident.clientStatus.map(String.init) ?? "-")
               html.element("td", closeText(incident))
             }
@@ -133,7 +133,7 @@ struct IncidentSection {
         html.element("span", [.class("what")], closeText(incident))
         if let request = incident.request {
           html.raw(" ")
-          html.element("code", request)
+          html.element("code", shortened(request, 160))
         }
       }
       html.element("div", [.class("body")]) { html in
@@ -215,6 +215,7 @@ struct IncidentSection {
     } else {
       pairs.append(("match", "no close: \(incident.match.unmatchedBecause ?? "not found")"))
     }
+    if let request = incident.request, request.count > 160 { pairs.append(("request", request)) }
     pairs.append(("worker", "\(incident.worker)"))
     pairs += CloseFacts.aftermath(incident, utcOffset: utcOffset)
     if let fix = incident.fix {

@@ -37,7 +37,11 @@ struct TimelineGraphic {
       ("kernel log", facts.kernel), ("processes", facts.processes),
       ("port checks that failed", facts.ports), ("nginx reloads", facts.reloads),
     ]
-    return lanes.filter { !$0.1.isEmpty || $0.0 == "nginx errors" || $0.0 == "kernel log" }
+    // "None" is said only of what was watched.
+    return lanes.filter { name, lane in
+      !lane.isEmpty || name == "nginx errors"
+        || name == "kernel log" && facts.counters["kernel"] != nil
+    }
   }
 
   func render(into html: inout HTML) {

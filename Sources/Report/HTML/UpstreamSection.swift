@@ -6,15 +6,17 @@ enum UpstreamSection {
   private static let sideBySide = 4
   private static let most = 200
 
-  static func render(_ upstreams: [UpstreamStatistics], _ html: inout HTML) {
+  static func render(
+    _ upstreams: [UpstreamStatistics], _ books: Books, _ html: inout HTML
+  ) {
     html.element("div", [.class("scroll")]) { html in
       if upstreams.count <= sideBySide {
-        columns(upstreams, &html)
+        columns(upstreams, books, &html)
       } else {
         rows(
           Array(
             upstreams.sorted { ($1.errors, $0.upstream) < ($0.errors, $1.upstream) }.prefix(most)),
-          &html)
+          books, &html)
       }
     }
     if upstreams.count > most {
@@ -23,7 +25,9 @@ enum UpstreamSection {
     }
   }
 
-  private static func columns(_ upstreams: [UpstreamStatistics], _ html: inout HTML) {
+  private static func columns(
+    _ upstreams: [UpstreamStatistics], _ books: Books, _ html: inout HTML
+  ) {
     html.element("table", [.class("pair")]) { html in
       html.element("thead") { html in
         html.element("tr") { html in
@@ -32,7 +36,7 @@ enum UpstreamSection {
         }
       }
       html.element("tbody") { html in
-        for row in UpstreamRows.rows(upstreams) {
+        for row in UpstreamRows.rows(upstreams, books) {
           html.element("tr", row.isDetail ? [.class("detail")] : []) { html in
             html.element("th", row.name)
             let worst = worst(row, upstreams)
@@ -59,8 +63,10 @@ enum UpstreamSection {
     return index
   }
 
-  private static func rows(_ upstreams: [UpstreamStatistics], _ html: inout HTML) {
-    let rows = UpstreamRows.rows(upstreams)
+  private static func rows(
+    _ upstreams: [UpstreamStatistics], _ books: Books, _ html: inout HTML
+  ) {
+    let rows = UpstreamRows.rows(upstreams, books)
     html.element("table") { html in
       html.element("thead") { html in
         html.element("tr") { html in

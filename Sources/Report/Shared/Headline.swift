@@ -36,6 +36,7 @@ struct Headline {
     let like = summary.incidents.lazy.filter {
       $0.upstream == top.upstream && $0.verdict.cause == top.cause
     }
+    fix = fix ?? like.first?.fix
     var common: [String] = Array(like.first?.ruledOut ?? [])
     for incident in like.dropFirst() where !common.isEmpty {
       common.removeAll { !incident.ruledOut.contains($0) }
