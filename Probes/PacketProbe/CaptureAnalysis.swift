@@ -26,30 +26,30 @@ public func analyzeCapture(
   number: UInt64 = 0, report: @escaping (Connection) -> Void
 ) -> CaptureAnalysis {
   var options = options
-  options.countsReuse = reuse != nil
+  options.countsReuse = reuse != nil || answers != nil
   let keeper = trails.map {
     HeaderKeeper(bytes: 16 << 20, store: $0, sink: nil, number: number)
   }
   var tracker = Tracker(options: options, keeper: keeper, report: report)
   var failure: CaptureError?
-  var nextReuse = Int64.min
-  func tellReuse() {
-    for gaps in tracker.reuse.take() { reuse?(Timestamp(nanoseconds: tracker.now), gaps) }
-    for times in tracker.reuse.takeAnswers() {
-      answers?(Timestamp(nanoseconds: tracker.now), times)
-    }
-    nextReuse = tracker.now &+ 1_000_000_000
-  }
   do throws(CaptureError) {
     var reader = try CaptureReader(path: path)
-    try reader.readBatches {
-      tracker.process($0)
-      if !tracker.reuse.isEmpty, tracker.now >= nextReuse { tellReuse() }
+    if reuse != nil || answers != nil {
+      var next = Int64.min
+      try reader.readBatches {
+        tracker.process($0)
+        if !tracker.reuse.isEmpty, tracker.now >= next {
+          next = tracker.now &+ 1_000_000_000
+          tracker.tellReuse(reuse, answers)
+        }
+      }
+      tracker.tellReuse(reuse, answers)
+    } else {
+      try reader.readBatches { tracker.process($0) }
     }
   } catch {
     failure = error
   }
-  tellReuse()
   tracker.finish()
   return CaptureAnalysis(counters: tracker.counters, error: failure)
 }

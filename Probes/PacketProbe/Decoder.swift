@@ -27,55 +27,76 @@ enum Decoded {
 /// Finds the TCP segment in a packet. Nothing is allocated and no checksum is verified, for offload
 /// makes outgoing ones wrong.
 enum Decoder {
-  @inline(__always)
-  static func decode(_ packet: CapturedPacket, into segment: inout Segment) -> Decoded {
-    if decodeOrdinary(packet, &segment) { return .segment }
-    return decodeAny(packet, &segment)
+  /// What `packet` is.
+  static func decode(
+    _ packet: UnsafePointer<CapturedPacket>, into segment: UnsafeMutablePointer<Segment>
+  ) -> Decoded {
+    if !decodeOrdinary(packet, segment) { _ = decodeOther(packet, segment) }
+    return segment.pointee.kind
   }
 
-  /// The frame that nearly all frames are: Ethernet, IPv4 without options and fragments, TCP. All its
-  /// bytes are known to be there after one comparison.
+  /// Decodes what `decodeOrdinary` refused.
+  /// - Returns: whether addresses and ports were read.
+  @inline(never)
+  static func decodeOther(
+    _ packet: UnsafePointer<CapturedPacket>, _ segment: UnsafeMutablePointer<Segment>
+  ) -> Bool {
+    let result = decodeAny(packet.pointee, &segment.pointee)
+    segment.pointee.kind = result
+    segment.pointee.isPlain = false
+    switch result {
+    case .segment, .badHeader: return true
+    default: return false
+    }
+  }
+
+  /// The frames that nearly all frames are: Ethernet, IPv4 without options and fragments or IPv6
+  /// without extension headers, TCP. All bytes of their headers are known to be there after one
+  /// comparison.
   /// - Returns: false when it is another, and `segment` is then unfinished.
   @inline(__always)
-  private static func decodeOrdinary(
-    _ packet: CapturedPacket, _ segment: inout Segment
+  static func decodeOrdinary(
+    _ packet: UnsafePointer<CapturedPacket>, _ segment: UnsafeMutablePointer<Segment>
   ) -> Bool {
-    let captured = packet.bytes.count
-    guard packet.linkType == .ethernet, captured >= 54, let frame = packet.bytes.baseAddress
+    let captured = packet.pointee.bytes.count
+    guard packet.pointee.linkType == .ethernet, captured >= 54,
+      let frame = packet.pointee.bytes.baseAddress
     else { return false }
-    func byte(_ offset: Int) -> UInt8 { frame.load(fromByteOffset: offset, as: UInt8.self) }
-    func big16(_ offset: Int) -> UInt16 {
-      UInt16(bigEndian: frame.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+    let wire = max(Int(packet.pointee.originalLength), captured) &- 14
+    // Ethertype, version and header length, or traffic class.
+    let start = frame.big32(12)
+    if start & 0xffff_ff00 == 0x0800_4500 {
+      // Total length, identification, fragment, time to live, protocol.
+      let fields = frame.big64(16)
+      let length = Int(fields >> 48) &- 20
+      let headerLength = Int(frame.byte(46) >> 4) &* 4
+      guard fields & 0x3fff_00ff == 6, headerLength >= 20, length >= headerLength,
+        length &+ 20 <= wire
+      else { return false }
+      segment.pointee.identification = UInt16(truncatingIfNeeded: fields >> 32)
+      segment.pointee.timeToLive = UInt8(truncatingIfNeeded: fields >> 8)
+      segment.pointee.setAddresses(v4: frame.big64(26))
+      segment.pointee.setTCP(
+        frame + 34, headerLength: headerLength, length: length, captured: captured &- 34)
+    } else if start & 0xffff_f000 == 0x86dd_6000 {
+      guard captured >= 74, frame.byte(20) == 6 else { return false }
+      let length = Int(frame.big16(18))
+      let headerLength = Int(frame.byte(66) >> 4) &* 4
+      guard headerLength >= 20, length >= headerLength, length &+ 40 <= wire else { return false }
+      segment.pointee.identification = 0
+      segment.pointee.timeToLive = frame.byte(21)
+      segment.pointee.setAddresses(
+        source: .init(high: frame.big64(22), low: frame.big64(30)),
+        destination: .init(high: frame.big64(38), low: frame.big64(46)))
+      segment.pointee.setTCP(
+        frame + 54, headerLength: headerLength, length: length, captured: captured &- 54)
+    } else {
+      return false
     }
-    func big32(_ offset: Int) -> UInt32 {
-      UInt32(bigEndian: frame.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
-    }
-    // Ethertype, version and header length; fragments; protocol.
-    guard big32(12) & 0xffff_ff00 == 0x0800_4500, big16(20) & 0x3fff == 0, byte(23) == 6
-    else { return false }
-    let total = Int(big16(16))
-    let headerLength = Int(byte(46) >> 4) &* 4
-    let transport = 20 &+ headerLength
-    guard headerLength >= 20, total >= transport,
-      total &+ 14 <= max(Int(packet.originalLength), captured)
-    else { return false }
-    segment.time = packet.time
-    segment.interface = packet.interface
-    segment.identification = big16(18)
-    segment.timeToLive = byte(22)
-    segment.source = .init(high: 0, low: 0xffff_0000_0000 | UInt64(big32(26)))
-    segment.destination = .init(high: 0, low: 0xffff_0000_0000 | UInt64(big32(30)))
-    segment.sourcePort = big16(34)
-    segment.destinationPort = big16(36)
-    segment.sequence = big32(38)
-    segment.acknowledgement = big32(42)
-    segment.flags = TCPFlags(rawValue: byte(47))
-    segment.window = big16(48)
-    segment.payloadLength = UInt32(truncatingIfNeeded: total &- transport)
-    let end = min(captured, total &+ 14)
-    let payload = min(transport &+ 14, end)
-    segment.options = UnsafeRawBufferPointer(start: frame + 54, count: payload &- 54)
-    segment.payload = UnsafeRawBufferPointer(start: frame + payload, count: end &- payload)
+    segment.pointee.time = packet.pointee.time
+    segment.pointee.interface = packet.pointee.interface
+    segment.pointee.isPlain = packet.pointee.interface == 0
+    segment.pointee.kind = .segment
     return true
   }
 
@@ -156,8 +177,7 @@ enum Decoder {
     if bytes.big16(start + 6) & 0x1fff != 0 { return .fragment }
     segment.identification = bytes.big16(start + 4)
     segment.timeToLive = bytes[start + 8]
-    segment.source = .init(high: 0, low: 0xffff_0000_0000 | UInt64(bytes.big32(start + 12)))
-    segment.destination = .init(high: 0, low: 0xffff_0000_0000 | UInt64(bytes.big32(start + 16)))
+    segment.setAddresses(v4: bytes.big64(start + 12))
     let transport = start + headerLength
     if bytes[start + 9] == 6 {
       return tcp(bytes, transport, length: total - headerLength, &segment)
@@ -178,8 +198,9 @@ enum Decoder {
     guard length <= wire else { return .malformed }
     segment.identification = 0
     segment.timeToLive = bytes[start + 7]
-    segment.source = .init(high: bytes.big64(start + 8), low: bytes.big64(start + 16))
-    segment.destination = .init(high: bytes.big64(start + 24), low: bytes.big64(start + 32))
+    segment.setAddresses(
+      source: .init(high: bytes.big64(start + 8), low: bytes.big64(start + 16)),
+      destination: .init(high: bytes.big64(start + 24), low: bytes.big64(start + 32)))
     var next = bytes[start + 6]
     var offset = start + 40
     let end = offset + length
@@ -224,27 +245,17 @@ enum Decoder {
   private static func tcp(
     _ bytes: UnsafeRawBufferPointer, _ offset: Int, length: Int, _ segment: inout Segment
   ) -> Decoded {
-    guard bytes.count >= offset + 20 else { return length < 20 ? .malformed : .truncated }
+    guard bytes.count >= offset + 20, let base = bytes.baseAddress else {
+      return length < 20 ? .malformed : .truncated
+    }
     guard length >= 20 else { return .malformed }
     let headerLength = Int(bytes[offset + 12] >> 4) * 4
-    segment.sourcePort = bytes.big16(offset)
-    segment.destinationPort = bytes.big16(offset + 2)
-    segment.sequence = bytes.big32(offset + 4)
-    segment.acknowledgement = bytes.big32(offset + 8)
-    segment.flags = TCPFlags(rawValue: bytes[offset + 13])
-    segment.window = bytes.big16(offset + 14)
     guard headerLength >= 20, headerLength <= length else {
-      segment.payloadLength = 0
-      segment.options = UnsafeRawBufferPointer(start: nil, count: 0)
-      segment.payload = UnsafeRawBufferPointer(start: nil, count: 0)
+      segment.setBadTCP(base + offset)
       return .badHeader
     }
-    segment.payloadLength = UInt32(truncatingIfNeeded: length - headerLength)
-    // What was captured ends with the datagram (Ethernet pads short frames) or the snap length.
-    let end = min(bytes.count, offset + length)
-    let payload = min(offset + headerLength, end)
-    segment.options = UnsafeRawBufferPointer(rebasing: bytes[(offset + 20)..<payload])
-    segment.payload = UnsafeRawBufferPointer(rebasing: bytes[payload..<end])
+    segment.setTCP(
+      base + offset, headerLength: headerLength, length: length, captured: bytes.count - offset)
     return .segment
   }
 }

@@ -27,9 +27,8 @@ struct DuplicateFilter: ~Copyable {
   deinit { seen.deallocate() }
 
   /// A single interface sees nothing twice; only "cooked" captures and files of several can.
-  private var severalInterfaces = false
+  private(set) var severalInterfaces = false
 
-  @inline(__always)
   mutating func isDuplicate(_ segment: UnsafePointer<Segment>, _ packet: CapturedPacket) -> Bool {
     if packet.interface > 0 { severalInterfaces = true }
     let isCooked = packet.linkType == .linuxSLL2 || packet.linkType == .linuxSLL

@@ -2,18 +2,26 @@ import Glibc
 
 /// As much of HTTP/1 (RFC 9112) as shows in the first bytes of a segment.
 enum HTTP {
-  /// A method (RFC 9110, 9.1: in practice upper case letters and `-`), then a space.
+  /// The length of a method (RFC 9110, 9.1: in practice upper case letters and `-`) before a space; nil
+  /// when the bytes do not begin with one.
   @inline(__always)
-  static func startsWithMethod(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let first = bytes.first, first >= 0x41, first <= 0x5a else { return false }
-    var position = 1
-    while position < min(bytes.count, 21) {
-      let byte = bytes[position]
-      if byte == 0x20 { return position >= 3 }
-      guard byte >= 0x41 && byte <= 0x5a || byte == 0x2d else { return false }
-      position += 1
+  private static func methodLength(_ bytes: UnsafeRawBufferPointer) -> Int? {
+    guard let base = bytes.baseAddress, bytes.count > 0 else { return nil }
+    let end = min(bytes.count, 21)
+    var position = 0
+    while position < end {
+      let byte = base.byte(position)
+      if byte &- 0x41 > 25 {
+        if byte == 0x20 { return position >= 3 ? position : nil }
+        guard byte == 0x2d, position > 0 else { return nil }
+      }
+      position &+= 1
     }
-    return false
+    return nil
+  }
+
+  static func startsWithMethod(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    methodLength(bytes) != nil
   }
 
   static func isHEAD(_ bytes: UnsafeRawBufferPointer) -> Bool { starts(bytes, with: "HEAD ") }
@@ -29,17 +37,17 @@ enum HTTP {
 
   /// `METHOD target` without the query string; as much as was captured. Nil when it is no request.
   static func methodAndTarget(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    guard startsWithMethod(bytes) else { return nil }
-    var position = 0
-    while bytes[position] != 0x20 { position += 1 }
-    position += 1
-    while position < min(bytes.count, RequestLines.capacity) {
-      let byte = bytes[position]
-      // A space, a line's end, or the query string.
-      if byte == 0x20 || byte == 0x0d || byte == 0x0a || byte == 0x3f { break }
-      position += 1
+    guard let method = methodLength(bytes), let base = bytes.baseAddress else { return nil }
+    // A space, a line's end, or the query string.
+    let ends: UInt64 = 1 << 0x20 | 1 << 0x0d | 1 << 0x0a | 1 << 0x3f
+    let end = min(bytes.count, RequestLines.capacity)
+    var position = method &+ 1
+    while position < end {
+      let byte = base.byte(position)
+      if byte < 64, ends >> UInt64(byte) & 1 != 0 { break }
+      position &+= 1
     }
-    return UnsafeRawBufferPointer(rebasing: bytes[..<position])
+    return UnsafeRawBufferPointer(start: base, count: min(position, bytes.count))
   }
 
   /// A whole request line, with its version: stronger than `startsWithMethod`, for telling a second
@@ -76,6 +84,13 @@ enum HTTP {
     return memcmp(base + bytes.count - count, end.utf8Start + 5 - count, count) == 0
   }
 
+  /// Fewer bytes than a status line needs, but nothing else than the beginning of one.
+  static func mayBeginResponse(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    let name: StaticString = "HTTP/1."
+    guard let base = bytes.baseAddress, bytes.count < 12 else { return false }
+    return memcmp(base, name.utf8Start, min(bytes.count, name.utf8CodeUnitCount)) == 0
+  }
+
   /// The header of a response (or the fields of a request), as far as it was captured.
   struct ResponseHead {
     var status = 0
@@ -96,9 +111,26 @@ enum HTTP {
 
     init() {}
 
-    mutating func readFields(_ bytes: UnsafeRawBufferPointer) {
-      guard let base = bytes.baseAddress else { return }
-      var start = 0
+    /// Goes on with a header whose first part ended within a line, behind one, or behind the CR of an
+    /// empty one. `headerLength` is then counted from these bytes on.
+    mutating func readRest(
+      _ bytes: UnsafeRawBufferPointer, atLineStart: Bool, afterReturn: Bool
+    ) {
+      guard let base = bytes.baseAddress, let first = bytes.first else { return }
+      if first == 0x0a, atLineStart || afterReturn {
+        headerLength = 1
+      } else if atLineStart, first == 0x0d, bytes.count > 1, bytes[1] == 0x0a {
+        headerLength = 2
+      } else if atLineStart {
+        readFields(bytes)
+      } else if let end = memchr(base, 0x0a, bytes.count) {
+        readFields(bytes, from: UnsafeRawPointer(end) - base + 1)
+      }
+    }
+
+    mutating func readFields(_ bytes: UnsafeRawBufferPointer, from first: Int = 0) {
+      guard let base = bytes.baseAddress, first < bytes.count else { return }
+      var start = first
       while let found = memchr(base + start, 0x0a, bytes.count - start) {
         let end = UnsafeRawPointer(found) - base
         var line = bytes[start..<end]

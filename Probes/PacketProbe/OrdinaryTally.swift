@@ -36,14 +36,11 @@ extension Tracker {
       ordinary.tell()
       return false
     }
-    let responder = Endpoint(
-      address: IPAddress(
-        high: record.pointee.responderAddress.high, low: record.pointee.responderAddress.low),
-      port: record.pointee.responderPort)
+    let responder = table.responder(record)
     let byOriginator = ending.pointee.closedByOriginator
-    let light = isLight(record)
+    let isUnknown = isLight(record) || ending.pointee.phase == Phase.unknown.code
     ordinary.count(responder) { closes in
-      if light {
+      if isUnknown {
         closes.inUnknownPhase += 1
       } else if byOriginator {
         closes.byOriginator += 1
@@ -56,7 +53,7 @@ extension Tracker {
   }
 
   /// Both sides sent FIN, nobody reset, and the last request was answered. Light capture cannot see
-  /// the last; of hundreds of equal closes a second an error could claim none for its own anyway.
+  /// the last, nor whether an answer in TLS was whole; of hundreds of equal closes a second an error could claim none for its own anyway.
   private func isOrdinary(
     _ record: UnsafeMutablePointer<Record>, _ ending: UnsafeMutablePointer<Ending>
   ) -> Bool {
@@ -65,7 +62,7 @@ extension Tracker {
     else { return false }
     if isLight(record) { return true }
     let exchange = record.pointee.exchange
-    return ending.pointee.phase == Phase.idle.code && exchange.requestTime != 0
-      && !exchange.marks.contains(.open)
+    return (ending.pointee.phase == Phase.idle.code || ending.pointee.phase == Phase.unknown.code)
+      && exchange.requestTime != 0 && !exchange.marks.contains(.open)
   }
 }

@@ -18,7 +18,7 @@ struct Pool<Record: BitwiseCopyable>: ~Copyable {
   }
 
   deinit {
-    for block in 0..<blockCount { blocks[block].deallocate() }
+    for block in 0..<blockCount { UnsafeMutableRawPointer(blocks[block]).deallocate() }
     blocks.deallocate()
   }
 
@@ -29,6 +29,18 @@ struct Pool<Record: BitwiseCopyable>: ~Copyable {
   subscript(_ number: UInt32) -> UnsafeMutablePointer<Record> {
     blocks[Int(number >> Self.shift)] + Int(number & UInt32(Self.perBlock - 1))
   }
+
+  /// The way to the records, good until the next `take`.
+  struct BlockTable {
+    fileprivate let blocks: UnsafeMutablePointer<UnsafeMutablePointer<Record>>
+
+    @inline(__always)
+    subscript(_ number: UInt32) -> UnsafeMutablePointer<Record> {
+      blocks[Int(number >> Pool.shift)] + Int(number & UInt32(Pool.perBlock - 1))
+    }
+  }
+
+  var blockTable: BlockTable { BlockTable(blocks: blocks) }
 
   mutating func take(_ record: Record) -> UInt32 {
     if let number = free.popLast() {
@@ -53,7 +65,10 @@ struct Pool<Record: BitwiseCopyable>: ~Copyable {
       blocks = larger
       blockCapacity *= 2
     }
-    (blocks + blockCount).initialize(to: .allocate(capacity: Self.perBlock))
+    // On a cache line's boundary, for what is laid out in lines.
+    let raw = UnsafeMutableRawPointer.allocate(
+      byteCount: Self.perBlock * MemoryLayout<Record>.stride, alignment: 64)
+    (blocks + blockCount).initialize(to: raw.bindMemory(to: Record.self, capacity: Self.perBlock))
     blockCount += 1
   }
 }

@@ -11,10 +11,8 @@ struct ReuseTally {
   private static let mostResponders = 4095
   /// Up to gaps of 2^40 ms.
   private static let buckets = 1 + 41 * 8
-  /// What a record holds when its responder is not counted.
-  static let uncounted = UInt16.max
 
-  private var numbers: [Endpoint: UInt16] = [:]
+  private var numbers: [Endpoint: Int] = [:]
   private var responders: [Endpoint] = []
   private var gaps = Histograms()
   private var answers = Histograms()
@@ -59,26 +57,26 @@ struct ReuseTally {
 
   var isEmpty: Bool { gaps.touched.isEmpty && answers.touched.isEmpty }
 
-  /// A responder's number, from 1, or `uncounted`: asked once a connection.
-  mutating func number(of responder: Endpoint) -> UInt16 {
+  /// A responder's number, from 1, or 0 when it is not counted. A connection remembers it when it fits
+  /// into a byte.
+  mutating func number(of responder: Endpoint) -> Int {
     if let known = numbers[responder] { return known }
-    guard responders.count < Self.mostResponders else { return Self.uncounted }
+    guard responders.count < Self.mostResponders else { return 0 }
     responders.append(responder)
     gaps.grow()
     answers.grow()
-    let number = UInt16(responders.count)
-    numbers[responder] = number
-    return number
+    numbers[responder] = responders.count
+    return responders.count
   }
 
-  mutating func count(_ number: UInt16, gap nanoseconds: Int64) {
-    guard number != Self.uncounted, number > 0 else { return }
-    gaps.count(Int(number) - 1, nanoseconds)
+  mutating func count(_ number: Int, gap nanoseconds: Int64) {
+    guard number > 0 else { return }
+    gaps.count(number - 1, nanoseconds)
   }
 
-  mutating func count(_ number: UInt16, answer nanoseconds: Int64) {
-    guard number != Self.uncounted, number > 0 else { return }
-    answers.count(Int(number) - 1, nanoseconds)
+  mutating func count(_ number: Int, answer nanoseconds: Int64) {
+    guard number > 0 else { return }
+    answers.count(number - 1, nanoseconds)
   }
 
   /// What was counted since the last time, in order of the responders.
@@ -99,26 +97,32 @@ extension Tracker {
   mutating func countReuse(
     _ record: UnsafeMutablePointer<Record>, idleSince last: Int64, _ segment: UnsafePointer<Segment>
   ) {
-    number(record)
-    reuse.count(record.pointee.reuse, gap: segment.pointee.time &- last)
+    let number = reuseNumber(record)
+    reuse.count(number, gap: segment.pointee.time &- last)
+  }
+
+  /// What was counted since the last time, and when that is.
+  mutating func tellReuse(
+    _ gaps: ((Timestamp, ReuseGaps) -> Void)?, _ answers: ((Timestamp, ResponseTimes) -> Void)?
+  ) {
+    let time = Timestamp(nanoseconds: now)
+    for taken in reuse.take() { gaps?(time, taken) }
+    for taken in reuse.takeAnswers() { answers?(time, taken) }
   }
 
   /// An answer begins.
   mutating func countAnswer(
     _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
   ) {
-    number(record)
-    reuse.count(
-      record.pointee.reuse,
-      answer: segment.pointee.time &- record.pointee.exchange.requestTime)
+    let number = reuseNumber(record)
+    reuse.count(number, answer: segment.pointee.time &- record.pointee.requestTime)
   }
 
-  private mutating func number(_ record: UnsafeMutablePointer<Record>) {
-    guard record.pointee.reuse == 0 else { return }
-    record.pointee.reuse = reuse.number(
-      of: Endpoint(
-        address: IPAddress(
-          high: record.pointee.responderAddress.high, low: record.pointee.responderAddress.low),
-        port: record.pointee.responderPort))
+  private mutating func reuseNumber(_ record: UnsafeMutablePointer<Record>) -> Int {
+    let known = Int(record.pointee.reuse)
+    guard known == 0 else { return known }
+    let number = reuse.number(of: table.responder(record))
+    record.pointee.reuse = UInt8(exactly: number) ?? 0
+    return number
   }
 }

@@ -42,7 +42,7 @@ extension Tracker {
     let ending = self.ending(number)
     let kind: Manner
     if !isOriginator, record.pointee.marks.contains(.sawSYN),
-      !record.pointee.marks.contains(.sawSYNACK), record.pointee.exchange.requestTime == 0
+      !record.pointee.marks.contains(.sawSYNACK), record.pointee.requestTime == 0
     {
       kind = .refused
     } else {
@@ -110,14 +110,22 @@ extension Tracker {
         ? .sendingRequest : .awaitingResponse
     }
     if exchange.isRequestCut { return .sendingRequest }
-    switch isAnswered(exchange) {
+    switch isAnswered(record) {
     case true?: return .idle
     case false?: return .receivingResponse
     case nil:
-      // A reset soon after data cuts it; after a pause, and after a FIN, the answer was complete.
-      let isCut = segment.pointee.flags.contains(.rst) && idle < 1_000_000_000
-      return isCut ? .receivingResponse : .idle
+      return phaseOfUnmeasured(exchange, isReset: segment.pointee.flags.contains(.rst), idle)
     }
+  }
+
+  /// The end of the answer cannot be told from its bytes (TLS, a header that the snap length cut, a
+  /// protocol that is not HTTP). After a second of silence it was complete. Sooner than that, a reset
+  /// cuts a plain answer, and a FIN may as well end it as cut it; a TLS backend resets what it has
+  /// answered when a close_notify comes in, so that there even a reset says nothing.
+  private func phaseOfUnmeasured(_ exchange: Exchange, isReset: Bool, _ idle: Int64) -> Phase {
+    if exchange.marks.contains(.untilClose) { return isReset ? .receivingResponse : .idle }
+    if idle >= 1_000_000_000 { return .idle }
+    return isReset && !exchange.marks.contains(.tls) ? .receivingResponse : .unknown
   }
 
   /// The handshake was seen to begin and not to be completed, and nothing was said.
@@ -129,6 +137,19 @@ extension Tracker {
   }
 
   // MARK: Forgery
+
+  /// Round trips below a millisecond, in microseconds, say nothing: a stall hides them.
+  static var leastTellingDelay: UInt32 { 1000 }
+
+  /// When the originator sent, for what answers it sooner than a round trip.
+  mutating func noteSent(
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
+  ) {
+    let extras = extras(record)
+    let gap = (segment.pointee.time &- extras.pointee.sent) / 1000
+    extras.pointee.sentGap = UInt32(clamping: gap)
+    extras.pointee.sent = segment.pointee.time
+  }
 
   /// Positive marks only: never window 0, missing options or identification 0, which every ordinary
   /// passive reset has.
@@ -149,11 +170,14 @@ extension Tracker {
     // What answers a segment cannot come sooner than the round trip; and it is known which segment
     // only when there was none shortly before it.
     let roundTrip = Int64(record.pointee.synAckDelay)
-    let delay = (segment.pointee.time &- record.pointee.originatorSent) / 1000
-    if seesAll, kind == .passiveReset, roundTrip >= 1000, delay >= 0, delay < roundTrip / 2,
-      Int64(record.pointee.originatorGap) > roundTrip * 2
+    if seesAll, kind == .passiveReset, record.pointee.extras != 0,
+      record.pointee.synAckDelay >= Self.leastTellingDelay
     {
-      marks.insert(.tooSoon)
+      let extras = table.extras[record.pointee.extras]
+      let delay = (segment.pointee.time &- extras.pointee.sent) / 1000
+      if delay >= 0, delay < roundTrip / 2, Int64(extras.pointee.sentGap) > roundTrip * 2 {
+        marks.insert(.tooSoon)
+      }
     }
     return marks
   }

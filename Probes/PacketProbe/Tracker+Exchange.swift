@@ -10,7 +10,6 @@ import Glibc
 extension Tracker {
   /// Takes what our own conclusions need from a packet that Zeek's machine has already seen.
   /// - Parameter ahead: how far the segment's end lies beyond what its sender had sent before.
-  @inline(__always)
   mutating func understand(
     _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>, ahead: Int32
   ) {
@@ -24,9 +23,10 @@ extension Tracker {
       let fresh = min(segment.pointee.payloadLength, UInt32(max(0, ahead - own)))
       if fresh > 0 {
         if isOriginator {
-          requestData(record, segment, fresh)
+          requestData(number, record, segment, fresh)
         } else {
-          responseData(record, segment, fresh)
+          let isNext = ahead &- own <= Int32(bitPattern: segment.pointee.payloadLength)
+          responseData(record, segment, fresh, isNext: isNext)
         }
       }
     }
@@ -36,10 +36,8 @@ extension Tracker {
     if isControl || record.pointee.marks.contains(.closing) {
       followClose(number, isOriginator, segment)
     }
-    if isOriginator {
-      let gap = (segment.pointee.time &- record.pointee.originatorSent) / 1000
-      record.pointee.originatorGap = UInt32(clamping: gap)
-      record.pointee.originatorSent = segment.pointee.time
+    if isOriginator, record.pointee.synAckDelay >= Self.leastTellingDelay {
+      noteSent(record, segment)
     }
     sender.pointee.identification = segment.pointee.identification
     if options.live != nil { planReport(number, isOriginator, segment) }
@@ -73,15 +71,15 @@ extension Tracker {
 
   // MARK: The originator speaks
 
-  @inline(__always)
-  private mutating func requestData(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ fresh: UInt32
+  mutating func requestData(
+    _ number: UInt32, _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>,
+    _ fresh: UInt32
   ) {
-    if !record.pointee.exchange.marks.contains(.classified) { classify(record, segment) }
-    let marks = record.pointee.exchange.marks
+    if !record.pointee.exchangeMarks.contains(.classified) { classify(record, segment) }
+    let marks = record.pointee.exchangeMarks
     if marks.contains(.tls), !marks.contains(.tlsEstablished) {
       followTLSHandshake(record, segment)
-      if !record.pointee.exchange.marks.contains(.tlsEstablished)
+      if !record.pointee.exchangeMarks.contains(.tlsEstablished)
         || segment.pointee.payload.first != 0x17
       {
         record.pointee.lastPayload = segment.pointee.time
@@ -91,53 +89,70 @@ extension Tracker {
     let idleSince = record.pointee.lastPayload
     record.pointee.lastPayload = segment.pointee.time
     if marks.contains(.open) {
-      record.pointee.exchange.requestBytes &+= UInt64(fresh)
+      record.pointee.requestBytes &+= UInt64(fresh)
       if marks.contains(.http1), HTTP.isRequestLine(segment.pointee.payload) {
         // A second request before the first was answered.
-        record.pointee.exchange.marks.insert(.uncountable)
+        record.pointee.exchangeMarks.insert(.uncountable)
       }
       return
     }
-    if marks.contains(.http1), record.pointee.exchange.responseBytes > 0,
-      isAnswered(record.pointee.exchange) != true || record.pointee.exchange.isRequestCut,
+    if marks.contains(.http1), record.pointee.responseBytes > 0,
+      isAnswered(record) != true || record.pointee.exchange.isRequestCut,
       segment.pointee.payload.count > 0,
       !HTTP.startsWithMethod(segment.pointee.payload)
     {
       // The rest of a request whose answer came early.
-      record.pointee.exchange.requestBytes &+= UInt64(fresh)
+      record.pointee.requestBytes &+= UInt64(fresh)
       return
     }
     if options.countsReuse, marks.isDisjoint(with: [.uncountable, .http2]),
-      record.pointee.exchange.responseBytes > 0, isAnswered(record.pointee.exchange) != false
+      record.pointee.responseBytes > 0, isAnswered(record) != false
     {
       countReuse(record, idleSince: idleSince, segment)
     }
-    beginRequest(record, segment, fresh)
+    beginRequest(number, record, segment, fresh)
   }
 
   private mutating func beginRequest(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ fresh: UInt32
+    _ number: UInt32, _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>,
+    _ fresh: UInt32
   ) {
-    lines.drop(record.pointee.exchange.line)
-    var exchange = record.pointee.exchange
-    exchange.line = 0
-    exchange.count &+= 1
-    exchange.requestTime = segment.pointee.time
-    exchange.requestStart = segment.pointee.sequence &+ (segment.pointee.payloadLength &- fresh)
-    exchange.requestBytes = UInt64(fresh)
-    exchange.responseBytes = 0
-    exchange.requestLength = -1
-    exchange.responseLength = -1
-    exchange.marks.subtract([.head, .chunked, .lastChunk])
-    exchange.marks.insert(.open)
-    if exchange.marks.contains(.http1), fresh == segment.pointee.payloadLength {
-      if let line = HTTP.methodAndTarget(segment.pointee.payload) {
-        exchange.line = lines.keep(line)
-        if HTTP.isHEAD(segment.pointee.payload) { exchange.marks.insert(.head) }
-        exchange.requestLength = HTTP.requestLength(segment.pointee.payload)
-      }
+    record.pointee.exchangeCount &+= 1
+    record.pointee.requestTime = segment.pointee.time
+    record.pointee.requestStart =
+      segment.pointee.sequence &+ (segment.pointee.payloadLength &- fresh)
+    record.pointee.requestBytes = UInt64(fresh)
+    record.pointee.responseBytes = 0
+    record.pointee.requestLength = -1
+    record.pointee.responseLength = -1
+    record.pointee.exchangeMarks.subtract(.ofExchange)
+    record.pointee.exchangeMarks.formUnion([.open, .begun])
+    let payload = segment.pointee.payload
+    guard record.pointee.exchangeMarks.contains(.http1), fresh == segment.pointee.payloadLength,
+      let line = HTTP.methodAndTarget(payload)
+    else {
+      lines.drop(record.pointee.requestLine)
+      record.pointee.requestLine = 0
+      return
     }
-    record.pointee.exchange = exchange
+    keepLine(line, number, record)
+    if HTTP.isHEAD(payload) { record.pointee.exchangeMarks.insert(.head) }
+    record.pointee.requestLength = HTTP.requestLength(payload)
+  }
+
+  /// Keeps a request's line; where there is no room, in place of one that was answered as far as can be
+  /// told.
+  private mutating func keepLine(
+    _ line: UnsafeRawBufferPointer, _ number: UInt32, _ record: UnsafeMutablePointer<Record>
+  ) {
+    let records = table.records.blockTable
+    let kept = record.pointee.requestLine
+    record.pointee.requestLine = lines.keep(line, kept, for: number) { owner in
+      let other = records[owner]
+      guard !other.pointee.exchangeMarks.contains(.open) else { return false }
+      other.pointee.requestLine = 0
+      return true
+    }
   }
 
   /// What is spoken, from the first payload of the originator.
@@ -146,16 +161,16 @@ extension Tracker {
   ) {
     let payload = segment.pointee.payload
     guard payload.count > 0 else { return }
-    record.pointee.exchange.marks.insert(.classified)
+    record.pointee.exchangeMarks.insert(.classified)
     if payload.count >= 2, payload[0] == 0x16, payload[1] == 0x03 {
-      record.pointee.exchange.marks.formUnion([.tls, .uncountable])
+      record.pointee.exchangeMarks.formUnion([.tls, .uncountable])
     } else if payload.count >= 2, payload[0] == 0x17, payload[1] == 0x03 {
       // Met in the middle of it.
-      record.pointee.exchange.marks.formUnion([.tls, .tlsEstablished, .uncountable])
+      record.pointee.exchangeMarks.formUnion([.tls, .tlsEstablished, .uncountable])
     } else if HTTP.isHTTP2Preface(payload) {
-      record.pointee.exchange.marks.formUnion([.http2, .uncountable])
+      record.pointee.exchangeMarks.formUnion([.http2, .uncountable])
     } else if HTTP.startsWithMethod(payload) {
-      record.pointee.exchange.marks.insert(.http1)
+      record.pointee.exchangeMarks.insert(.http1)
     }
   }
 
@@ -165,57 +180,35 @@ extension Tracker {
     _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
   ) {
     guard let type = segment.pointee.payload.first else { return }
-    if type == 0x17 || type == 0x14 { record.pointee.exchange.marks.insert(.tlsEstablished) }
+    if type == 0x17 || type == 0x14 { record.pointee.exchangeMarks.insert(.tlsEstablished) }
   }
 
   // MARK: The responder speaks
 
-  @inline(__always)
-  private mutating func responseData(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ fresh: UInt32
+  /// - Parameter isNext: the segment follows what was seen before, without a hole.
+  mutating func responseData(
+    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>, _ fresh: UInt32,
+    isNext: Bool
   ) {
-    let marks = record.pointee.exchange.marks
+    let marks = record.pointee.exchangeMarks
     if marks.contains(.tls), marks.contains(.tlsEstablished), segment.pointee.payloadLength <= 31 {
       // An alert (close_notify) is no answer, and no sign that the connection was in use.
       return
     }
     record.pointee.lastPayload = segment.pointee.time
-    if record.pointee.exchange.requestTime == 0 { return }
+    if record.pointee.requestTime == 0 { return }
     if marks.contains(.open) {
-      record.pointee.exchange.marks.remove(.open)
-      record.pointee.exchange.responseBytes = UInt64(fresh)
+      record.pointee.exchangeMarks.remove(.open)
+      record.pointee.responseBytes = UInt64(fresh)
       if options.countsReuse, marks.isDisjoint(with: [.uncountable, .http2]) {
         countAnswer(record, segment)
       }
       if marks.contains(.http1) { beginResponse(record, segment) }
     } else {
-      record.pointee.exchange.responseBytes &+= UInt64(fresh)
+      if marks.contains(.inHeader) { followHeader(record, segment, fresh, isNext: isNext) }
+      record.pointee.responseBytes &+= UInt64(fresh)
     }
     if marks.contains(.http1) { followResponse(record, segment) }
-  }
-
-  private func beginResponse(
-    _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
-  ) {
-    let head = HTTP.ResponseHead(segment.pointee.payload)
-    guard let head else { return }
-    if head.status < 200 {
-      // Interim answers, and what is no longer HTTP (101): turns no longer tell.
-      record.pointee.exchange.marks.insert(.uncountable)
-      return
-    }
-    if head.isChunked {
-      record.pointee.exchange.marks.insert(.chunked)
-      return
-    }
-    guard let headerLength = head.headerLength else { return }
-    let hasNoBody =
-      record.pointee.exchange.marks.contains(.head) || head.status == 204 || head.status == 304
-    if hasNoBody {
-      record.pointee.exchange.responseLength = Int64(headerLength)
-    } else if let length = head.contentLength {
-      record.pointee.exchange.responseLength = Int64(headerLength) &+ Int64(clamping: length)
-    }
   }
 
   /// Notes the end of a response, and lets go of the request's line.
@@ -223,28 +216,30 @@ extension Tracker {
   private mutating func followResponse(
     _ record: UnsafeMutablePointer<Record>, _ segment: UnsafePointer<Segment>
   ) {
-    if record.pointee.exchange.marks.contains(.chunked) {
+    if record.pointee.exchangeMarks.contains(.chunked) {
       if segment.pointee.payload.count < Int(segment.pointee.payloadLength) {
         // The end of the chunk was not captured: nobody knows whether it was the last.
-        record.pointee.exchange.marks.subtract([.chunked, .lastChunk])
+        record.pointee.exchangeMarks.subtract([.chunked, .lastChunk])
       } else if HTTP.endsWithLastChunk(segment.pointee.payload) {
-        record.pointee.exchange.marks.insert(.lastChunk)
+        record.pointee.exchangeMarks.insert(.lastChunk)
       } else {
-        record.pointee.exchange.marks.remove(.lastChunk)
+        record.pointee.exchangeMarks.remove(.lastChunk)
       }
     }
-    if record.pointee.exchange.line != 0, isAnswered(record.pointee.exchange) == true {
-      lines.drop(record.pointee.exchange.line)
-      record.pointee.exchange.line = 0
+    if record.pointee.requestLine != 0, isAnswered(record) == true {
+      lines.drop(record.pointee.requestLine)
+      record.pointee.requestLine = 0
     }
   }
 
   /// Whether the last request got its whole answer; nil when the capture cannot tell.
-  func isAnswered(_ exchange: Exchange) -> Bool? {
-    if exchange.marks.contains(.open) { return false }
-    if exchange.responseBytes == 0 { return false }
-    if exchange.marks.contains(.chunked) { return exchange.marks.contains(.lastChunk) }
-    guard exchange.responseLength >= 0 else { return nil }
-    return exchange.responseBytes >= UInt64(exchange.responseLength)
+  @inline(__always)
+  func isAnswered(_ record: UnsafeMutablePointer<Record>) -> Bool? {
+    let marks = record.pointee.exchangeMarks
+    if !marks.isDisjoint(with: [.open, .inHeader]) { return false }
+    if record.pointee.responseBytes == 0 { return false }
+    if marks.contains(.chunked) { return marks.contains(.lastChunk) }
+    guard record.pointee.responseLength >= 0 else { return nil }
+    return record.pointee.responseBytes >= UInt64(record.pointee.responseLength)
   }
 }

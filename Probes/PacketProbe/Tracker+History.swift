@@ -18,10 +18,8 @@ extension Tracker {
 
   mutating func addHistory(_ number: UInt32, _ letter: UInt8) {
     let record = table.records[number]
-    let length = Int(record.pointee.historyLength)
-    if length < 16 {
-      withUnsafeMutableBytes(of: &record.pointee.history) { $0[length] = letter }
-      record.pointee.historyLength += 1
+    if record.pointee.history.count < PackedHistory.capacity {
+      record.pointee.history.append(letter)
       return
     }
     record.pointee.marks.insert(.longHistory)
@@ -32,9 +30,14 @@ extension Tracker {
 
   func history(_ number: UInt32) -> String {
     let record = table.records[number]
-    let length = Int(record.pointee.historyLength)
-    let head = withUnsafeBytes(of: record.pointee.history) {
-      String(decoding: UnsafeRawBufferPointer(rebasing: $0[..<length]), as: UTF8.self)
+    let packed = record.pointee.history
+    let head = String(unsafeUninitializedCapacity: PackedHistory.capacity) { bytes in
+      var length = 0
+      while length < packed.count {
+        bytes[length] = packed[length]
+        length += 1
+      }
+      return length
     }
     guard record.pointee.marks.contains(.longHistory), let tail = longHistories[number] else {
       return head
@@ -128,7 +131,7 @@ extension Tracker {
   }
 
   /// Written at the first, the tenth, the hundredth time and so on.
-  private mutating func scaled(
+  mutating func scaled(
     _ number: UInt32, _ isOriginator: Bool, _ code: Unicode.Scalar, _ count: UInt32
   ) {
     switch count {
@@ -138,13 +141,19 @@ extension Tracker {
     }
   }
 
+  /// The connection's `Extras`, made when they are first needed.
+  mutating func extras(
+    _ record: UnsafeMutablePointer<Record>
+  ) -> UnsafeMutablePointer<Extras> {
+    if record.pointee.extras == 0 { record.pointee.extras = table.extras.take(Extras()) }
+    return table.extras[record.pointee.extras]
+  }
+
   private mutating func tally(
     _ number: UInt32, _ isOriginator: Bool
-  ) -> UnsafeMutablePointer<Tallies.Side> {
-    let record = table.records[number]
-    if record.pointee.tallies == 0 { record.pointee.tallies = tallies.take(Tallies()) }
-    let sides = UnsafeMutableRawPointer(tallies[record.pointee.tallies])
-      .assumingMemoryBound(to: Tallies.Side.self)
+  ) -> UnsafeMutablePointer<Extras.Side> {
+    let sides = UnsafeMutableRawPointer(extras(table.records[number]))
+      .assumingMemoryBound(to: Extras.Side.self)
     return isOriginator ? sides : sides + 1
   }
 
@@ -162,10 +171,21 @@ extension Tracker {
     scaled(number, isOriginator, "W", tally.pointee.zeroWindows)
   }
 
-  mutating func countGap(_ number: UInt32, _ isOriginator: Bool) {
-    let tally = tally(number, isOriginator)
-    tally.pointee.gaps &+= 1
-    scaled(number, isOriginator, "G", tally.pointee.gaps)
+  mutating func countGap(
+    _ number: UInt32, _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool
+  ) {
+    let gaps = Self.gaps(record, isOriginator: isOriginator)
+    gaps.pointee &+= 1
+    scaled(number, isOriginator, "G", gaps.pointee)
+  }
+
+  @inline(__always)
+  static func gaps(
+    _ record: UnsafeMutablePointer<Record>, isOriginator: Bool
+  ) -> UnsafeMutablePointer<UInt32> {
+    let both = (UnsafeMutableRawPointer(record) + Record.gapsOffset)
+      .assumingMemoryBound(to: UInt32.self)
+    return isOriginator ? both : both + 1
   }
 
   /// The connection's `Ending`, made when it is first needed.

@@ -32,14 +32,16 @@ extension Tracker {
     // Data that is not seen is not waited for.
     record.originator.marks.insert(.skipping)
     record.responder.marks.insert(.skipping)
+    record.plain = []
   }
 
   private mutating func forgetExchange(_ number: UInt32) {
     let record = table.records[number]
     guard record.pointee.marks.contains(.light) else { return }
-    lines.drop(record.pointee.exchange.line)
+    lines.drop(record.pointee.requestLine)
+    record.pointee.plain = []
     var fresh = Exchange()
-    fresh.marks = record.pointee.exchange.marks.intersection([
+    fresh.marks = record.pointee.exchangeMarks.intersection([
       .classified, .http1, .http2, .tls, .tlsEstablished,
     ])
     fresh.marks.insert(.uncountable)
@@ -51,8 +53,8 @@ extension Tracker {
   func isLight(_ record: UnsafeMutablePointer<Record>) -> Bool {
     guard record.pointee.marks.contains(.light) else { return false }
     // All packets of a whole request are as good as a new connection's.
-    return headersSince == .max || record.pointee.exchange.requestTime < headersSince
-      || record.pointee.exchange.requestTime == 0
+    return headersSince == .max || record.pointee.requestTime < headersSince
+      || record.pointee.requestTime == 0
   }
 
   /// Withdraws what only the packets in between could have told.

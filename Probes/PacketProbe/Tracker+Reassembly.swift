@@ -19,32 +19,32 @@ extension Tracker {
     let side = sides(number, isOriginator).sender
     if side.pointee.marks.contains(.skipping) { return }
     let upper = start &+ UInt64(length)
-    let acknowledged = side.pointee.acknowledgedEnd
+    let acknowledged = side.acknowledgedEnd
     var lower = start
     if lower < acknowledged {
       if upper <= acknowledged { return }
       lower = acknowledged
     }
-    let before = side.pointee.delivered
-    if upper > side.pointee.trimmed {
-      if side.pointee.ranges == 0, lower <= before {
-        if before < upper { side.pointee.delivered = upper }
+    let before = side.delivered
+    if upper > side.trimmed {
+      if side.rest.pointee.ranges == 0, lower <= before {
+        if before < upper { side.delivered = upper }
       } else {
         insert(side, lower, upper)
       }
     }
-    if side.pointee.isUnacknowledged {
-      if side.pointee.delivered != before, size(number, isOriginator) > Self.initialWindow {
+    if side.isUnacknowledged {
+      if side.delivered != before, size(number, isOriginator) > Self.initialWindow {
         // Nobody acknowledges: the other direction is not in the capture.
-        if side.pointee.trimmed < side.pointee.delivered {
-          side.pointee.trimmed = side.pointee.delivered
+        if side.trimmed < side.delivered {
+          side.trimmed = side.delivered
         }
       }
-      if let highest = highestRange(side), highest &- side.pointee.delivered > Self.initialWindow {
+      if let highest = highestRange(side), highest &- side.delivered > Self.initialWindow {
         giveUp(side)
       }
     }
-    if side.pointee.delivered > side.pointee.trimmed &+ Self.mostUnacknowledged { giveUp(side) }
+    if side.delivered > side.trimmed &+ Self.mostUnacknowledged { giveUp(side) }
   }
 
   /// Data was acknowledged (`TCP_Reassembler::AckReceived`): what did not arrive by now is a gap.
@@ -60,10 +60,10 @@ extension Tracker {
         ? endings[ending].pointee.originator.finEnd : endings[ending].pointee.responder.finEnd
       if upTo >= finEnd { upTo = finEnd &- 1 }
     }
-    if upTo <= side.pointee.trimmed { return false }
-    if side.pointee.delivered < upTo { missed(number, isOriginator, upTo) }
-    side.pointee.trimmed = upTo
-    if side.pointee.ranges != 0 {
+    if upTo <= side.trimmed { return false }
+    if side.delivered < upTo { missed(number, isOriginator, upTo) }
+    side.trimmed = upTo
+    if side.rest.pointee.ranges != 0 {
       dropRanges(side, upTo)
       deliverRanges(side)
     }
@@ -77,16 +77,16 @@ extension Tracker {
     if upTo <= 2, table.records[number].pointee.marks.contains(.partial) { return }
     if !side.pointee.marks.contains(.skipping) {
       let counts = Self.isClean(side) && Self.isClean(other)
-      while side.pointee.ranges != 0 {
-        let range = ranges[side.pointee.ranges].pointee
+      while side.rest.pointee.ranges != 0 {
+        let range = ranges[side.rest.pointee.ranges].pointee
         guard range.lower < upTo else { break }
-        if counts { countGap(number, isOriginator) }
-        side.pointee.delivered = range.lower
+        if counts { countGap(number, table.records[number], isOriginator) }
+        side.delivered = range.lower
         deliverRanges(side)
       }
-      if counts, side.pointee.delivered < upTo { countGap(number, isOriginator) }
+      if counts, side.delivered < upTo { countGap(number, table.records[number], isOriginator) }
     }
-    if side.pointee.delivered < upTo { side.pointee.delivered = upTo }
+    if side.delivered < upTo { side.delivered = upTo }
   }
 
   private static func isClean(_ side: SidePointer) -> Bool {
@@ -99,16 +99,16 @@ extension Tracker {
   func isDataPending(_ number: UInt32, _ isOriginator: Bool) -> Bool {
     let (side, other) = sides(number, isOriginator)
     if side.pointee.marks.contains(.skipping) { return false }
-    let last = UInt64(side.pointee.wraps) << 32 | UInt64(side.pointee.last)
-    let delivered = UInt64(side.pointee.start) &+ side.pointee.delivered
+    let last = side.fullLast
+    let delivered = UInt64(side.pointee.start) &+ side.delivered
     if last < delivered { return false }
     // A FIN takes a number behind the data.
     if last > delivered &+ 1 { return true }
     // Its own acknowledgements of the other side's data are still to come.
     return side.pointee.state != .reset
       && !other.pointee.marks.contains(.skipping)
-      && (other.pointee.ranges != 0
-        || other.pointee.trimmed < other.pointee.delivered)
+      && (other.rest.pointee.ranges != 0
+        || other.trimmed < other.delivered)
   }
 
   @inline(__always)
@@ -118,11 +118,11 @@ extension Tracker {
 
   private mutating func insert(_ side: SidePointer, _ start: UInt64, _ end: UInt64) {
     var lower = start
-    if lower < side.pointee.trimmed { lower = side.pointee.trimmed }
-    if lower < side.pointee.delivered { lower = side.pointee.delivered }
+    if lower < side.trimmed { lower = side.trimmed }
+    if lower < side.delivered { lower = side.delivered }
     guard lower < end else { return }
     var previous: UInt32 = 0
-    var next = side.pointee.ranges
+    var next = side.rest.pointee.ranges
     var count = 0
     while next != 0, ranges[next].pointee.upper < lower {
       previous = next
@@ -147,7 +147,7 @@ extension Tracker {
     } else if count < Self.mostRanges {
       let made = ranges.take(OutOfOrder(lower: lower, upper: end, next: next))
       if previous == 0 {
-        side.pointee.ranges = made
+        side.rest.pointee.ranges = made
       } else {
         ranges[previous].pointee.next = made
       }
@@ -157,28 +157,28 @@ extension Tracker {
 
   /// Delivers what is no longer beyond a hole.
   private mutating func deliverRanges(_ side: SidePointer) {
-    while side.pointee.ranges != 0 {
-      let number = side.pointee.ranges
+    while side.rest.pointee.ranges != 0 {
+      let number = side.rest.pointee.ranges
       let range = ranges[number].pointee
-      if side.pointee.delivered < range.lower { return }
-      if side.pointee.delivered < range.upper { side.pointee.delivered = range.upper }
-      side.pointee.ranges = range.next
+      if side.delivered < range.lower { return }
+      if side.delivered < range.upper { side.delivered = range.upper }
+      side.rest.pointee.ranges = range.next
       ranges.giveBack(number)
     }
   }
 
   private mutating func dropRanges(_ side: SidePointer, _ upTo: UInt64) {
-    while side.pointee.ranges != 0 {
-      let number = side.pointee.ranges
+    while side.rest.pointee.ranges != 0 {
+      let number = side.rest.pointee.ranges
       let range = ranges[number].pointee
       if upTo < range.upper { return }
-      side.pointee.ranges = range.next
+      side.rest.pointee.ranges = range.next
       ranges.giveBack(number)
     }
   }
 
   private func highestRange(_ side: SidePointer) -> UInt64? {
-    var number = side.pointee.ranges
+    var number = side.rest.pointee.ranges
     guard number != 0 else { return nil }
     while ranges[number].pointee.next != 0 { number = ranges[number].pointee.next }
     return ranges[number].pointee.upper
@@ -190,9 +190,9 @@ extension Tracker {
   }
 
   mutating func dropAllRanges(_ side: SidePointer) {
-    while side.pointee.ranges != 0 {
-      let number = side.pointee.ranges
-      side.pointee.ranges = ranges[number].pointee.next
+    while side.rest.pointee.ranges != 0 {
+      let number = side.rest.pointee.ranges
+      side.rest.pointee.ranges = ranges[number].pointee.next
       ranges.giveBack(number)
     }
   }

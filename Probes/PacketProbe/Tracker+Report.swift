@@ -30,7 +30,7 @@ extension Tracker {
     let closesAtOnce =
       connection.closer == .originator
       && connection.idleBeforeClose.map { $0 < .milliseconds(20) } ?? false
-    if connection.phase == .idle, isAnswered(record.pointee.exchange) != false, !closesAtOnce {
+    if connection.phase == .idle, isAnswered(record) != false, !closesAtOnce {
       connection.request = nil
     }
     if isLight(record) { describeLight(number, &connection) }
@@ -38,15 +38,7 @@ extension Tracker {
   }
 
   private func flow(_ record: UnsafeMutablePointer<Record>) -> Flow {
-    Flow(
-      originator: Endpoint(
-        address: IPAddress(
-          high: record.pointee.originatorAddress.high, low: record.pointee.originatorAddress.low),
-        port: record.pointee.originatorPort),
-      responder: Endpoint(
-        address: IPAddress(
-          high: record.pointee.responderAddress.high, low: record.pointee.responderAddress.low),
-        port: record.pointee.responderPort))
+    Flow(originator: table.originator(record), responder: table.responder(record))
   }
 
   private func describeExchange(
@@ -118,7 +110,7 @@ extension Tracker {
       connection.phase =
         Self.isBefore(record.pointee.originator.acknowledged, sent) || exchange.isRequestCut
         ? .sendingRequest : .awaitingResponse
-    } else if exchange.requestTime != 0, isAnswered(exchange) == false {
+    } else if exchange.requestTime != 0, isAnswered(record) == false {
       connection.phase = .receivingResponse
     }
     let isUnanswered =
@@ -148,7 +140,8 @@ extension Tracker {
     }
     if !exchange.marks.contains(.open) {
       if exchange.isRequestCut { return .partlyAcknowledged }
-      return isAnswered(exchange) == false || connection.phase == .receivingResponse
+      if connection.phase == .unknown { return .unknown }
+      return isAnswered(record) == false || connection.phase == .receivingResponse
         ? .acknowledged : .neverSent
     }
     let end = exchange.requestStart &+ UInt32(truncatingIfNeeded: exchange.requestBytes)

@@ -2,16 +2,17 @@ import Evidence
 
 /// Zeek's state machine of a connection's two sides (`TCPSessionAdapter::UpdateStateMachine`).
 extension Tracker {
-  /// - Returns: whether the sender's side closed by this packet.
+  /// - Returns: whether the sender's side closed by this packet, and whether the roles changed.
   mutating func changeState(
     _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
-  ) -> Bool {
+  ) -> (closes: Bool, exchangesRoles: Bool) {
+    let flags = segment.pointee.flags
     switch sides(number, isOriginator).sender.pointee.state {
     case .inactive: return firstPacket(number, isOriginator, segment)
-    case .synSent, .synAckSent: return afterSYN(number, isOriginator, segment.pointee.flags)
-    case .established, .partial: return afterHandshake(number, isOriginator, segment.pointee.flags)
-    case .closed: return afterFIN(number, isOriginator, segment.pointee.flags)
-    case .reset: return false
+    case .synSent, .synAckSent: return (afterSYN(number, isOriginator, flags), false)
+    case .established, .partial: return (afterHandshake(number, isOriginator, flags), false)
+    case .closed: return (afterFIN(number, isOriginator, flags), false)
+    case .reset: return (false, false)
     }
   }
 
@@ -33,11 +34,12 @@ extension Tracker {
   /// `UpdateInactiveState`
   private mutating func firstPacket(
     _ number: UInt32, _ isOriginator: Bool, _ segment: UnsafePointer<Segment>
-  ) -> Bool {
+  ) -> (closes: Bool, exchangesRoles: Bool) {
     let flags = segment.pointee.flags
     let record = table.records[number]
     var (sender, receiver) = sides(number, isOriginator)
     var closes = false
+    var exchangesRoles = false
     if flags.contains(.syn) {
       if isOriginator {
         enter(number, sender, receiver, flags.contains(.ack) ? .synAckSent : .synSent)
@@ -47,6 +49,7 @@ extension Tracker {
           segment.pointee.sequence == sender.pointee.start
         {
           exchangeRoles(number)
+          exchangesRoles = true
           // The sides' records changed places.
           swap(&sender, &receiver)
           enter(number, receiver, sender, .established)
@@ -69,7 +72,7 @@ extension Tracker {
     if sender.pointee.state == .inactive {
       meetMidstream(number, isOriginator, segment)
     }
-    return closes
+    return (closes, exchangesRoles)
   }
 
   /// Where people type, longer pauses are allowed (scripts/base/protocols/conn/inactivity.zeek).
@@ -161,19 +164,20 @@ extension Tracker {
   private mutating func exchangeRoles(_ number: UInt32) {
     let record = table.records[number]
     swap(&record.pointee.originator, &record.pointee.responder)
+    swap(&record.pointee.originatorRest, &record.pointee.responderRest)
     // Which letters were written is a matter of the case, not of the end (`Connection::FlipRoles`
     // leaves `hist_seen` as it is).
     swap(&record.pointee.originator.history, &record.pointee.responder.history)
-    swap(&record.pointee.originatorAddress, &record.pointee.responderAddress)
-    swap(&record.pointee.originatorPort, &record.pointee.responderPort)
+    swap(&record.pointee.gaps.0, &record.pointee.gaps.1)
+    table.exchangeEnds(record)
     record.pointee.marks.remove(.partial)
     if record.pointee.ending != 0 {
       let ending = endings[record.pointee.ending]
       swap(&ending.pointee.originator, &ending.pointee.responder)
     }
-    if record.pointee.tallies != 0 {
-      let tallies = tallies[record.pointee.tallies]
-      swap(&tallies.pointee.originator, &tallies.pointee.responder)
+    if record.pointee.extras != 0 {
+      let extras = table.extras[record.pointee.extras]
+      swap(&extras.pointee.originator, &extras.pointee.responder)
     }
     addHistory(number, UInt8(ascii: "^"))
   }
@@ -235,14 +239,11 @@ extension Tracker {
   func size(_ number: UInt32, _ isOriginator: Bool) -> UInt64 {
     let (side, other) = sides(number, isOriginator)
     if side.pointee.previous == .synSent, side.pointee.state == .reset,
-      other.pointee.state == .inactive, !side.pointee.isUnacknowledged
+      other.pointee.state == .inactive, !side.isUnacknowledged
     {
       return 0
     }
-    let last = UInt64(side.pointee.wraps) << 32 | UInt64(side.pointee.last)
-    let acknowledged =
-      UInt64(side.pointee.acknowledgedWraps) << 32 | UInt64(side.pointee.acknowledged)
-    var size = max(last, acknowledged) &- UInt64(side.pointee.start)
+    var size = max(side.fullLast, side.fullAcknowledged) &- UInt64(side.pointee.start)
     if size != 0 { size &-= 1 }
     if side.pointee.marks.contains(.sawFIN), size != 0 { size &-= 1 }
     return size

@@ -1,3 +1,4 @@
+import CLinux
 import Evidence
 
 /// When a connection is over, by packet time.
@@ -6,9 +7,14 @@ extension Tracker {
   mutating func schedule(_ number: UInt32) {
     let record = table.records[number]
     let due = nextDeadline(number)
-    if due < record.pointee.scheduled {
-      record.pointee.scheduled = due
-      timers.push(due, number)
+    let tick = Timers.tick(due)
+    // Within the same tick the later one may be the one that stands.
+    if !record.pointee.marks.contains(.scheduled)
+      || !Timers.isBefore(record.pointee.scheduled, tick)
+    {
+      record.pointee.marks.insert(.scheduled)
+      record.pointee.scheduled = tick
+      timers.push(due, number, now: now)
     }
   }
 
@@ -38,14 +44,30 @@ extension Tracker {
   }
 
   mutating func runTimers() {
-    while timers.next <= now, let (time, number) = timers.pop() {
+    while let (time, number) = nextTimer() {
       let record = table.records[number]
-      guard record.pointee.id != 0, record.pointee.scheduled == time else { continue }
-      record.pointee.scheduled = .max
+      guard record.pointee.id != 0, record.pointee.marks.contains(.scheduled),
+        record.pointee.scheduled == Timers.tick(time)
+      else { continue }
+      record.pointee.marks.remove(.scheduled)
       if let reason = check(number) {
         end(number, reason)
       } else {
         schedule(number)
+      }
+    }
+  }
+
+  private mutating func nextTimer() -> (time: Int64, number: UInt32)? {
+    let records = table.records.blockTable
+    let endings = endings.blockTable
+    return timers.pop(until: now) { number, isNext in
+      let record = records[number]
+      if isNext {
+        let ending = UnsafeRawPointer(endings[record.pointee.ending])
+        for line in 0..<3 { clinux_prefetch(ending + line * 64) }
+      } else {
+        for line in 0..<4 { clinux_prefetch(UnsafeRawPointer(record) + line * 64) }
       }
     }
   }
@@ -124,9 +146,8 @@ extension Tracker {
     let sides = sides(number, true)
     dropAllRanges(sides.sender)
     dropAllRanges(sides.receiver)
-    lines.drop(record.pointee.exchange.line)
+    lines.drop(record.pointee.requestLine)
     if record.pointee.ending != 0 { endings.giveBack(record.pointee.ending) }
-    if record.pointee.tallies != 0 { tallies.giveBack(record.pointee.tallies) }
     if record.pointee.marks.contains(.longHistory) { longHistories[number] = nil }
     table.remove(number)
   }

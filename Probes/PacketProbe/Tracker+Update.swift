@@ -9,8 +9,14 @@ extension Tracker {
   func sides(
     _ number: UInt32, _ isOriginator: Bool
   ) -> (sender: SidePointer, receiver: SidePointer) {
-    let raw = UnsafeMutableRawPointer(table.records[number])
-    let first = raw.assumingMemoryBound(to: Side.self)
+    Self.sides(table.records[number], isOriginator)
+  }
+
+  @inline(__always)
+  static func sides(
+    _ record: UnsafeMutablePointer<Record>, _ isOriginator: Bool
+  ) -> (sender: SidePointer, receiver: SidePointer) {
+    let first = UnsafeMutableRawPointer(record).assumingMemoryBound(to: Side.self)
     return isOriginator ? (first, first + 1) : (first + 1, first)
   }
 
@@ -33,7 +39,7 @@ extension Tracker {
     }
     let (relative, isBelow) = Self.relative(
       segment.pointee.sequence, from: sender.pointee.start, last: sender.pointee.last,
-      wraps: sender.pointee.wraps)
+      wraps: sender.rest.pointee.wraps)
     writeHistory(number, sender, fromOriginator, flags, relative, length)
     if segment.pointee.window == 0, !flags.contains(.rst), receiver.pointee.state != .closed,
       sender.pointee.state != .reset
@@ -55,10 +61,9 @@ extension Tracker {
     var closes = false
     var isOriginator = fromOriginator
     if isControl || sender.pointee.state == .inactive {
-      let port = record.pointee.originatorPort
-      let address = record.pointee.originatorAddress
-      closes = changeState(number, fromOriginator, segment)
-      if record.pointee.originatorPort != port || !(record.pointee.originatorAddress == address) {
+      let change = changeState(number, fromOriginator, segment)
+      closes = change.closes
+      if change.exchangesRoles {
         // The roles were exchanged; the sender is still the sender.
         isOriginator = !fromOriginator
         (sender, receiver) = sides(number, isOriginator)
@@ -84,6 +89,7 @@ extension Tracker {
 
     understand(number, isOriginator, segment, ahead: ahead)
     if isControl { schedule(number) }
+    record.pointee.plain = plain(record)
   }
 
   /// The start was missed when a side's first packet was not its SYN (`SetPartialStatus`).
@@ -192,13 +198,13 @@ extension Tracker {
     }
     let (relative, isBelow) = Self.relative(
       value, from: receiver.pointee.start, last: receiver.pointee.acknowledged,
-      wraps: receiver.pointee.acknowledgedWraps)
+      wraps: receiver.rest.pointee.acknowledgedWraps)
     if isBelow { return 0 }
     if !segment.pointee.flags.contains(.rst) {
       let ahead = Int32(bitPattern: value &- receiver.pointee.acknowledged)
       // 0 is more likely a broken acknowledgement than a large step that ends on it.
       if ahead > 0, value != 0 || ahead <= Self.tooFar {
-        if value < receiver.pointee.acknowledged { receiver.pointee.acknowledgedWraps &+= 1 }
+        if value < receiver.pointee.acknowledged { receiver.rest.pointee.acknowledgedWraps &+= 1 }
         receiver.pointee.acknowledged = value
       }
     }
@@ -215,7 +221,7 @@ extension Tracker {
     _ ahead: Int32, _ length: UInt32
   ) {
     func move() {
-      if end < sender.pointee.last { sender.pointee.wraps &+= 1 }
+      if end < sender.pointee.last { sender.rest.pointee.wraps &+= 1 }
       sender.pointee.last = end
     }
     if !flags.isDisjoint(with: [.syn, .rst]), ahead > Self.tooFar || ahead < -Self.tooFar {

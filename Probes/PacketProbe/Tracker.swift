@@ -12,10 +12,9 @@ struct Tracker: ~Copyable {
   var counters = TrackerCounters()
   var table = ConnectionTable()
   var endings = Pool<Ending>()
-  var tallies = Pool<Tallies>()
   var ranges = Pool<OutOfOrder>()
   var lines = RequestLines()
-  var timers = TimerHeap()
+  var timers = Timers()
   var duplicates: DuplicateFilter
   /// History letters beyond those that a record holds.
   var longHistories: [UInt32: [UInt8]] = [:]
@@ -35,10 +34,7 @@ struct Tracker: ~Copyable {
   let keeper: HeaderKeeper?
   /// The packets at hand. They stay in one place: copies of them would cost as much as their decoding.
   private let segments: UnsafeMutablePointer<Segment>
-  private let decoded: UnsafeMutablePointer<Decoded>
-  private static var batchSize: Int { 16 }
-  /// Their records fit into a second-level cache.
-  private static var fewConnections: Int { 16_384 }
+  private static var batchSize: Int { 32 }
 
   /// - Parameters:
   ///   - keeper: gets each packet of a connection, and each connection before `report`.
@@ -58,63 +54,79 @@ struct Tracker: ~Copyable {
     duplicates = DuplicateFilter(window: options.duplicateWindow)
     segments = .allocate(capacity: Self.batchSize)
     for place in 0..<Self.batchSize { (segments + place).initialize(to: Segment()) }
-    decoded = .allocate(capacity: Self.batchSize)
-    decoded.initialize(repeating: .notIP, count: Self.batchSize)
   }
 
   deinit {
     segments.deallocate()
-    decoded.deallocate()
   }
 
   /// Takes one packet.
-  @inline(__always)
   mutating func process(_ packet: CapturedPacket) {
-    let result = Decoder.decode(packet, into: &segments.pointee)
-    if case .segment = result { segments.pointee.hash = ConnectionTable.hash(segments) }
-    take(result, segments, packet)
+    withUnsafePointer(to: packet) { process(UnsafeBufferPointer(start: $0, count: 1)) }
   }
 
-  /// Takes several packets. While one is decoded, the table's entry for the one before is on its way
-  /// from memory, and so are the connections of all before the first is looked at. A small table is
-  /// in the cache anyway, and asking for it would only cost time.
+  /// Takes several packets. While they are decoded, the table's entries for those before are on their
+  /// way from memory, and so are the connections of all before the first is looked at.
   mutating func process(_ batch: UnsafeBufferPointer<CapturedPacket>) {
-    if table.count < Self.fewConnections {
-      for packet in batch { process(packet) }
-      return
-    }
-    var start = 0
-    while start < batch.count {
-      let count = min(batch.count - start, Self.batchSize)
-      for place in 0..<count {
-        let segment = segments + place
-        let result = Decoder.decode(batch[start + place], into: &segment.pointee)
-        decoded[place] = result
-        if case .segment = result {
-          segment.pointee.hash = ConnectionTable.hash(segment)
-          table.fetchEntry(segment.pointee.hash)
+    guard var packet = batch.baseAddress else { return }
+    let isAlone = keeper == nil
+    var left = batch.count
+    while left > 0 {
+      let count = min(left, Self.batchSize)
+      decode(packet, count)
+      var segment = segments
+      let end = segment + count
+      while segment < end {
+        if isAlone, segment.pointee.isPlain, !duplicates.severalInterfaces {
+          follow(segment)
+        } else {
+          take(segment, packet.pointee)
         }
+        segment += 1
+        packet += 1
       }
-      for place in 0..<count {
-        if case .segment = decoded[place] { table.fetchRecord(segments[place].hash) }
-      }
-      for place in 0..<count { take(decoded[place], segments + place, batch[start + place]) }
-      start += count
+      counters.packets &+= UInt64(count)
+      left &-= count
     }
   }
 
   @inline(__always)
-  private mutating func take(
-    _ result: Decoded, _ segment: UnsafeMutablePointer<Segment>, _ packet: CapturedPacket
-  ) {
-    counters.packets &+= 1
-    switch result {
+  private func decode(_ packets: UnsafePointer<CapturedPacket>, _ count: Int) {
+    let view = table.view
+    var packet = packets
+    var segment = segments
+    let end = segment + count
+    while segment < end {
+      if Decoder.decodeOrdinary(packet, segment) || Decoder.decodeOther(packet, segment) {
+        let hash = ConnectionTable.hash(segment)
+        segment.pointee.hash = hash
+        view.fetchEntry(hash)
+      }
+      segment += 1
+      packet += 1
+    }
+    segment = segments
+    while segment < end {
+      if segment.pointee.isPlain { view.fetchRecord(segment.pointee.hash) }
+      segment += 1
+    }
+  }
+
+  @inline(never)
+  private mutating func take(_ segment: UnsafeMutablePointer<Segment>, _ packet: CapturedPacket) {
+    switch segment.pointee.kind {
     case .segment:
       if duplicates.isDuplicate(segment, packet) {
         counters.duplicates &+= 1
+        return
+      }
+      if let keeper { keeper.keep(segment, packet) }
+      moveTime(to: packet.time)
+      let (number, isOriginator) = table.find(segment)
+      if number == 0 || !followOrdinary(number, table.records[number], isOriginator, segment) {
+        followOther(segment)
       } else {
-        if let keeper { keeper.keep(segment, packet) }
-        follow(segment)
+        counters.segments &+= 1
       }
       return
     case .notIP: counters.notIP &+= 1
@@ -152,35 +164,37 @@ struct Tracker: ~Copyable {
   @inline(__always)
   private mutating func follow(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    let hash = segment.pointee.hash
-    var (number, isOriginator) = table.find(segment, hash: hash)
+    let (number, isOriginator) = table.find(segment)
+    if number != 0, followOrdinary(number, table.records[number], isOriginator, segment) {
+      counters.segments &+= 1
+    } else {
+      followOther(segment)
+    }
+  }
+
+  @inline(never)
+  private mutating func followOther(_ segment: UnsafePointer<Segment>) {
+    var (number, isOriginator) = table.find(segment)
     if number != 0, segment.pointee.flags.contains(.syn), isReuse(number, segment) {
       end(number, .reused)
       number = 0
     }
     if number == 0 {
-      guard let begun = begin(segment, hash) else {
+      guard let begun = begin(segment) else {
         counters.otherTCP &+= 1
         return
       }
       (number, isOriginator) = begun
     }
     counters.segments &+= 1
-    let record = table.records[number]
-    let (sender, receiver) = sides(number, isOriginator)
-    if let ahead = updateOrdinary(number, record, sender, receiver, isOriginator, segment) {
-      understand(number, isOriginator, segment, ahead: ahead)
-    } else {
-      update(number, isOriginator, segment)
-    }
+    update(number, isOriginator, segment)
   }
 
   /// A packet whose TCP header is wrong begins a connection, and counts for none (Zeek looks at the
   /// header's length only after it has found or made the connection: `ExtractTCP_Header`).
   private mutating func meetBadHeader(_ segment: UnsafePointer<Segment>) {
     moveTime(to: segment.pointee.time)
-    let hash = ConnectionTable.hash(segment)
-    if table.find(segment, hash: hash).number == 0 { _ = begin(segment, hash) }
+    if table.find(segment).number == 0 { _ = begin(segment) }
   }
 
   // MARK: The beginning of a connection
@@ -207,25 +221,17 @@ struct Tracker: ~Copyable {
   }
 
   private mutating func begin(
-    _ segment: UnsafePointer<Segment>, _ hash: UInt64
+    _ segment: UnsafePointer<Segment>
   ) -> (number: UInt32, isOriginator: Bool)? {
     guard let flips = roles(segment) else { return nil }
     if table.count >= options.maximumConnections { evict() }
-    var key = FlowKey(
-      originatorAddress: segment.pointee.source, responderAddress: segment.pointee.destination,
-      originatorPort: segment.pointee.sourcePort, responderPort: segment.pointee.destinationPort)
-    if flips {
-      swap(&key.originatorAddress, &key.responderAddress)
-      swap(&key.originatorPort, &key.responderPort)
-    }
     var record = Record(
-      id: nextID, key: key, time: segment.pointee.time,
-      expire: now &+ options.synTimeout.nanoseconds)
+      id: nextID, time: segment.pointee.time, expire: now &+ options.synTimeout.nanoseconds)
     record.marks = .active
     if headersSince == .max { Self.makeLight(&record) }
     nextID += 1
     counters.connections &+= 1
-    let number = table.insert(record, hash: hash)
+    let number = table.insert(record, segment, flips: flips)
     if flips { addHistory(number, UInt8(ascii: "^")) }
     schedule(number)
     return (number, !flips)

@@ -184,7 +184,7 @@ public enum Phase: String, Hashable, Codable, Sendable, CaseIterable {
   case sendingRequest
   case awaitingResponse
   case receivingResponse
-  /// The packets that would tell were not captured.
+  /// What would tell was not captured, or is encrypted: whether an answer that had begun was whole.
   case unknown
 }
 

@@ -7,8 +7,13 @@ public enum ConnectionLine {
   /// Appends one JSON object and a line's end. What is not known is `null`; times are seconds with
   /// nine decimals, durations seconds with six to nine.
   public static func appendJSON(_ connection: Connection, to bytes: inout [UInt8]) {
-    var out = JSONLine(bytes: bytes)
-    bytes = []
+    // A hundred bytes of names and signs a field at most, and six for each byte that is escaped.
+    let free = (connection.request?.utf8.count ?? 0) + connection.history.utf8.count
+    let marks = connection.forgeryMarks.reduce(0) { $0 + $1.utf8.count + 1 }
+    JSONLine.append(to: &bytes, atMost: 2600 + 6 * (free + marks)) { write(connection, to: &$0) }
+  }
+
+  private static func write(_ connection: Connection, to out: inout JSONLine) {
     let flow = connection.flow
     out.begin()
     out.time("ts", connection.firstPacket)
@@ -35,7 +40,6 @@ public enum ConnectionLine {
     out.texts("forgery_marks", connection.forgeryMarks)
     out.number("id", connection.id)
     out.end()
-    bytes = out.bytes
   }
 
   /// The column titles of `appendText`.
@@ -96,146 +100,4 @@ public enum ConnectionLine {
     let count = text.count
     return count < width ? text + String(repeating: " ", count: width - count) : text + " "
   }
-}
-
-/// Writes a flat JSON object. The buffer is moved in and out, so that it is never copied.
-struct JSONLine {
-  var bytes: [UInt8]
-  private var isFirst = true
-
-  init(bytes: consuming [UInt8]) { self.bytes = bytes }
-
-  mutating func begin() {
-    bytes.append(0x7b)
-    isFirst = true
-  }
-
-  mutating func end() {
-    bytes.append(0x7d)
-    bytes.append(0x0a)
-  }
-
-  private mutating func name(_ name: StaticString) {
-    if !isFirst { bytes.append(0x2c) }
-    isFirst = false
-    bytes.append(0x22)
-    raw(name)
-    bytes.append(0x22)
-    bytes.append(0x3a)
-  }
-
-  private mutating func raw(_ text: StaticString) {
-    bytes.append(
-      contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-  }
-
-  mutating func number(_ name: StaticString, _ value: UInt64?) {
-    self.name(name)
-    if let value { decimal(value) } else { raw("null") }
-  }
-
-  mutating func bool(_ name: StaticString, _ value: Bool) {
-    self.name(name)
-    raw(value ? "true" : "false")
-  }
-
-  /// A word that needs no escaping.
-  mutating func word(_ name: StaticString, _ value: String?) {
-    self.name(name)
-    guard let value else { return raw("null") }
-    bytes.append(0x22)
-    bytes.append(contentsOf: value.utf8)
-    bytes.append(0x22)
-  }
-
-  mutating func text(_ name: StaticString, _ value: String?) {
-    self.name(name)
-    if let value { quoted(value) } else { raw("null") }
-  }
-
-  mutating func texts(_ name: StaticString, _ values: [String]) {
-    self.name(name)
-    bytes.append(0x5b)
-    for (index, value) in values.enumerated() {
-      if index > 0 { bytes.append(0x2c) }
-      quoted(value)
-    }
-    bytes.append(0x5d)
-  }
-
-  private mutating func quoted(_ value: String) {
-    bytes.append(0x22)
-    for byte in value.utf8 {
-      switch byte {
-      case 0x22, 0x5c:
-        bytes.append(0x5c)
-        bytes.append(byte)
-      case 0..<0x20:
-        raw("\\u00")
-        bytes.append(hexDigit(byte >> 4))
-        bytes.append(hexDigit(byte & 15))
-      default: bytes.append(byte)
-      }
-    }
-    bytes.append(0x22)
-  }
-
-  mutating func time(_ name: StaticString, _ value: Timestamp) {
-    self.name(name)
-    seconds(value.nanoseconds, decimals: 9)
-  }
-
-  /// Six decimals, or nine where they differ.
-  mutating func span(_ name: StaticString, _ value: TimeSpan?) {
-    self.name(name)
-    guard let value else { return raw("null") }
-    seconds(value.nanoseconds, decimals: value.nanoseconds % 1000 == 0 ? 6 : 9)
-  }
-
-  mutating func address(_ name: StaticString, _ value: IPAddress) {
-    self.name(name)
-    bytes.append(0x22)
-    if let v4 = value.v4 {
-      for shift in [24, 16, 8, 0] as [UInt32] {
-        decimal(UInt64(v4 >> shift & 255))
-        if shift > 0 { bytes.append(0x2e) }
-      }
-    } else {
-      bytes.append(contentsOf: value.description.utf8)
-    }
-    bytes.append(0x22)
-  }
-
-  private mutating func seconds(_ nanoseconds: Int64, decimals: Int) {
-    if nanoseconds < 0 { bytes.append(0x2d) }
-    let magnitude = nanoseconds.magnitude
-    decimal(magnitude / 1_000_000_000)
-    bytes.append(0x2e)
-    var rest = magnitude % 1_000_000_000
-    if decimals == 6 { rest /= 1000 }
-    let start = bytes.count
-    for _ in 0..<decimals { bytes.append(0x30) }
-    var position = start + decimals
-    while rest > 0 {
-      position -= 1
-      bytes[position] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
-      rest /= 10
-    }
-  }
-
-  private mutating func decimal(_ value: UInt64) {
-    if value < 10 {
-      bytes.append(0x30 + UInt8(truncatingIfNeeded: value))
-      return
-    }
-    let start = bytes.count
-    var rest = value
-    while rest > 0 {
-      bytes.append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
-      rest /= 10
-    }
-    bytes[start...].reverse()
-  }
-
-  private func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
 }

@@ -19,10 +19,12 @@ import Testing
     let captured = Array(bytes.prefix(snap))
     return captured.withUnsafeBytes { raw in
       var segment = Segment()
-      let decoded = Decoder.decode(
-        CapturedPacket(
-          time: 1, interface: 0, linkType: link,
-          originalLength: UInt32(original ?? bytes.count), bytes: raw), into: &segment)
+      let packet = CapturedPacket(
+        time: 1, interface: 0, linkType: link,
+        originalLength: UInt32(original ?? bytes.count), bytes: raw)
+      let decoded = withUnsafePointer(to: packet) { packet in
+        withUnsafeMutablePointer(to: &segment) { Decoder.decode(packet, into: $0) }
+      }
       guard case .segment = decoded else { return Result(what: "\(decoded)") }
       let address = IPAddress(high: segment.destination.high, low: segment.destination.low)
       return Result(

@@ -38,6 +38,24 @@ import Testing
     #expect(connection?.idleBeforeClose == .milliseconds(5001))
   }
 
+  /// What ended a TLS connection soon after data of the response said `idle`.
+  @Test(arguments: ["F.", "R."]) func `whether an answer in TLS was whole is not guessed`(
+    end: String
+  ) {
+    let wire = Wire()
+    wire.handshake()
+    wire.client("P.", records(0x16, 200))
+    wire.server("P.", records(0x16, 1200))
+    wire.client("P.", records(0x14, 80))
+    wire.client("P.", records(0x17, 300))
+    wire.server("P.", records(0x17, 900))
+    wire.client(".")
+    wire.server(end)
+    let manner: Manner = end == "F." ? .fin : .activeReset
+    #expect(
+      Close(wire.connection()) == Close(.responder, manner, .unknown, .unknown, exchanges: nil))
+  }
+
   @Test func `HTTP/2 has no turns`() {
     let wire = Wire()
     wire.handshake()
