@@ -43,6 +43,16 @@ struct ConnectionTable: ~Copyable {
       pair: segment.pointee.pair, ports: segment.pointee.ports, isSix: segment.pointee.isSix)
   }
 
+  static func hash(_ flow: Flow) -> UInt64 {
+    var segment = Segment()
+    segment.setAddresses(
+      source: Segment.Address(flow.originator.address),
+      destination: Segment.Address(flow.responder.address))
+    return hash(
+      pair: segment.pair, ports: UInt32(flow.originator.port) << 16 | UInt32(flow.responder.port),
+      isSix: segment.isSix)
+  }
+
   private func hash(of record: UnsafeMutablePointer<Record>) -> UInt64 {
     Self.hash(
       pair: record.pointee.pair, ports: record.pointee.ports,

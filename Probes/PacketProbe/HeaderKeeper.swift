@@ -101,9 +101,7 @@ final class HeaderKeeper {
     guard trails <= Self.mostTrailsASecond else { return }
     let flow = connection.flow
     let headers = ring.latest(
-      hash: ConnectionTable.hash(
-        Segment.Address(flow.originator.address), flow.originator.port,
-        Segment.Address(flow.responder.address), flow.responder.port),
+      hash: ConnectionTable.hash(flow),
       since: connection.firstPacket.nanoseconds, most: Self.most)
     let packets = headers.compactMap { PacketRecord($0, flow) }
     guard !packets.isEmpty else { return }

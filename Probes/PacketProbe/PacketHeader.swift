@@ -17,7 +17,9 @@ public struct PacketHeader: Hashable, Sendable {
   /// Nil when the packet is no TCP, or too short to tell.
   public init?(_ packet: CapturedPacket) {
     var segment = Segment()
-    guard case .segment = Decoder.decode(packet, into: &segment) else { return nil }
+    guard case .segment = withUnsafePointer(to: packet, { Decoder.decode($0, into: &segment) }) else {
+      return nil
+    }
     source = Endpoint(
       address: IPAddress(high: segment.source.high, low: segment.source.low),
       port: segment.sourcePort)

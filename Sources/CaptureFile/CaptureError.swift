@@ -9,6 +9,8 @@ public struct CaptureError: Error, Hashable, Sendable, CustomStringConvertible {
   /// The file is good as far as it goes, but its last block or record is not whole: whoever wrote it
   /// was killed, or still writes.
   public var isCutShort = false
+  /// There is not one byte in it.
+  public var isEmptyFile = false
 
   public init(path: String, offset: UInt64? = nil, reason: String) {
     self.path = path

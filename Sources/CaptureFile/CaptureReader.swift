@@ -85,8 +85,10 @@ public struct CaptureReader: ~Copyable {
   }
 
   func emptyFailure() -> CaptureError {
-    let empty = source.available.isEmpty
-    return failure(empty ? "the file is empty" : "the file is too short for a capture")
+    let isEmpty = source.available.isEmpty
+    var error = failure(isEmpty ? "the file is empty" : "the file is too short for a capture")
+    error.isEmptyFile = isEmpty
+    return error
   }
 }
 

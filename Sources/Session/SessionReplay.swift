@@ -79,7 +79,8 @@ public final class SessionReplay {
       else { continue }
       waiting.append(.observe(own))
     }
-    let floor = lanes.compactMap(\.floor).min()
+    // When all have ended, all is in up to the last watermark of any.
+    let floor = lanes.compactMap(\.floor).min() ?? lanes.compactMap(\.current).max()
     if let floor, floor > advanced {
       advanced = floor
       waiting.append(.advance(floor))
@@ -152,7 +153,8 @@ struct SessionLane {
 
   let stream: SessionStream
   private var ahead: [Segment] = []
-  private var current: Timestamp?
+  /// Its last watermark so far.
+  private(set) var current: Timestamp?
   private var isAtEnd = false
   /// A session that starts later than others holds them up no longer than its first observations reach
   /// back.

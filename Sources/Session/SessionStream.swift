@@ -11,6 +11,8 @@ final class SessionStream {
   private var sorted: [SessionEntry]?
   private var last: UInt64 = 0
   private var hasBegun = false
+  /// The file goes on where the one before ended: what it repeats of that was told.
+  private var skipsRepeated = false
   private(set) var errors: [CaptureError] = []
   /// Entries of ours that could not be understood.
   private(set) var unknown: UInt64 = 0
@@ -30,8 +32,7 @@ final class SessionStream {
     while let entry = nextOfFiles() {
       guard entry.session == session else { continue }
       if entry.isRepeated {
-        // What an earlier file has already told.
-        if hasBegun && last >= entry.sequence { continue }
+        if skipsRepeated { continue }
         return entry
       }
       guard entry.sequence > last else { continue }
@@ -55,6 +56,7 @@ final class SessionStream {
   }
 
   private func open(_ file: SessionFile) {
+    skipsRepeated = hasBegun && file.firstSequence <= last + 1
     do throws(CaptureError) {
       let cursor = try SessionCursor(path: file.path)
       self.cursor = cursor

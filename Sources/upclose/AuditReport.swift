@@ -24,6 +24,10 @@ struct AuditResult {
 
 /// The forms of an audit.
 enum AuditReport {
+  private static func number(_ count: Int, _ thing: String) -> String {
+    "\(count) \(thing)\(count == 1 ? "" : "s")"
+  }
+
   static func text(_ results: [AuditResult], isColored: Bool) -> String {
     func styled(_ text: String, _ code: String) -> String {
       isColored ? "\u{1b}[\(code)m\(text)\u{1b}[0m" : text
@@ -32,7 +36,8 @@ enum AuditReport {
     for result in results {
       let passes = result.loaded.settings.upstreams.count
       lines.append(
-        "\(styled(result.title, "1")): \(result.loaded.files.count) files, \(passes) upstreams")
+        "\(styled(result.title, "1")): \(Self.number(result.loaded.files.count, "file")), "
+          + Self.number(passes, "upstream"))
       for finding in result.findings {
         let color = finding.severity == .note ? "36" : finding.severity == .warning ? "33" : "31"
         lines.append("")

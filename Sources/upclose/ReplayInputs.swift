@@ -3,6 +3,7 @@ import BackendProbe
 import CaptureFile
 import Correlator
 import Evidence
+import Glibc
 import KernelProbe
 import LinuxHost
 import NginxProbe
@@ -112,9 +113,10 @@ struct ReplayInputs: ParsableArguments {
   func look() -> Found {
     var found = Found()
     found.captures = pcap
-    for path in files {
-      guard path != "-" else {
-        found.captures.append(path)
+    var empty: [String] = []
+    for name in files {
+      guard let path = name == "-" ? Self.spooled() : name else {
+        found.failures.append("standard input cannot be kept: \(errorText(errno))")
         continue
       }
       do throws(CaptureError) {
@@ -125,10 +127,39 @@ struct ReplayInputs: ParsableArguments {
           found.failures.append("\(error)")
         }
       } catch {
-        found.failures.append("\(error)")
+        if error.isEmptyFile { empty.append("\(error)") } else { found.failures.append("\(error)") }
       }
     }
+    // Of a recording that rotates, files whose turn has not come are empty.
+    if found.sessions.isEmpty { found.failures += empty }
     return found
+  }
+
+  /// Standard input as a file, for sessions are read twice: once to know what they are.
+  /// - Returns: nil when there is no place for it, with errno.
+  private static func spooled() -> String? {
+    var path = Array(
+      ((getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
+        + "/upclose-XXXXXX").utf8CString)
+    let descriptor = mkstemp(&path)
+    guard descriptor >= 0 else { return nil }
+    unlink(path)
+    var chunk = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = read(STDIN_FILENO, &chunk, chunk.count)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { break }
+      var written = 0
+      while written < count {
+        let step = chunk[written..<count].withUnsafeBytes {
+          write(descriptor, $0.baseAddress, $0.count)
+        }
+        guard step > 0 else { return nil }
+        written += step
+      }
+    }
+    // It lives as long as the process.
+    return "/proc/self/fd/\(descriptor)"
   }
 
   /// Reads everything, and tells the reporter.

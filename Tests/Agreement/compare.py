@@ -12,12 +12,18 @@ def flat(block, depth, out):
         if directive["directive"] in ("#", "include"):
             continue
         words = [directive["directive"], *directive["args"]]
-        if words[0] == "if" and len(words) > 1:
-            # crossplane takes the brackets off the condition.
-            words[1], words[-1] = "(" + words[1], words[-1] + ")"
-        out.append((depth, directive["line"], [unescaped(word) for word in words]))
+        out.append((depth, directive["line"], bare([unescaped(word) for word in words])))
         flat(directive.get("block") or [], depth + 1, out)
     return out
+
+
+def bare(words):
+    """A condition without its brackets, which crossplane takes off."""
+    if words[0] != "if" or len(words) < 2:
+        return words
+    words = [words[0], words[1].removeprefix("("), *words[2:]]
+    words[-1] = words[-1].removesuffix(")")
+    return [word for word in words if word]
 
 
 def unescaped(word):
@@ -51,7 +57,7 @@ def ours(reader, path):
         depth, number, _, words = line.split(" ", 3)
         decoded = [eval(word.replace("\\u{1F}", "\\x1f").replace("\\0", "\\x00"))
                    for word in words.split("\x1f")]
-        out.append((int(depth), int(number), decoded))
+        out.append((int(depth), int(number), bare(decoded)))
     return out, None
 
 
@@ -75,10 +81,10 @@ def main():
             said = f"upclose {error_a or 'reads it'}; crossplane {error_b or 'reads it'}"
             refused = nginx_refuses(path)
             if (a is None) == (refused is not None):
-                print(f"nginx agrees with upclose, {path}: {said}; nginx {refused or 'takes it'}")
+                print(f"nginx agrees with upclose, {path}: {said}; nginx {refused or 'finds no fault in the syntax'}")
                 continue
             bad += 1
-            print(f"DIFFER {path}: {said}; nginx {refused or 'takes it'}")
+            print(f"DIFFER {path}: {said}; nginx {refused or 'finds no fault in the syntax'}")
         elif a is None:
             print(f"agree  {path}: both refuse it: {error_a}")
         elif [(d, w) for d, _, w in a] != [(d, w) for d, _, w in b]:

@@ -57,14 +57,14 @@ struct JSONCodingTests {
       .upstreamTraffic(
         UpstreamTraffic(
           upstream: .group("pair"),
-          connectTime: Quantiles(count: 1, p50: 0.1, p95: .infinity, p99: 1e300, largest: .leastNonzeroMagnitude))),
+          connectTime: Quantiles(
+            count: 1, p50: 0.1, p95: .infinity, p99: 1e300, largest: .leastNonzeroMagnitude))),
       .blindSpot(BlindSpot(id: "i", what: "w", cost: "c", remedy: nil)),
     ]
     for fact in facts { #expect(try roundTrip(fact) == fact) }
   }
 
-  @Test func `what a newer version added is passed over, an unknown case is refused`() throws
-  {
+  @Test func `what a newer version added is passed over, an unknown case is refused`() throws {
     let text = #"{"blindSpot":{"id":"i","what":"w","cost":"c","new":[1,{"a":null}]}}"#
     #expect(
       try NodeDecoder.decode(Observation.Fact.self, from: text.utf8)

@@ -34,6 +34,51 @@ import Testing
     #expect(bytes.range(of: Data("hidden-".utf8)) == nil)
     let attributes = try FileManager.default.attributesOfItem(atPath: file)
     #expect(attributes[.posixPermissions] as? Int == 0o600)
+    try checkForWireshark(file, scratch)
+  }
+
+  /// What Wireshark's own tools say of a session and of its incidents.
+  private func checkForWireshark(_ file: String, _ scratch: Scratch) throws {
+    let incidents = scratch.path + "/incidents.pcapng"
+    let written = try Program.upclose(
+      "report", file, "--format", "pcapng", "--output", incidents)
+    #expect(written.status == 1)
+    #expect(written.err.isEmpty)
+    let order = try Program.run("/usr/bin/capinfos", ["-o", incidents])
+    #expect(order.out.contains("True"))
+    let comments = try Program.run(
+      "/usr/bin/tshark", ["-r", incidents, "-Y", "tcp", "-T", "fields", "-e", "frame.comment"])
+    #expect(Self.complaints(comments).isEmpty)
+    let lines = comments.out.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
+    #expect(lines.count >= 12)
+    #expect(lines.allSatisfy { !$0.isEmpty })
+    for cause in ["closed-without-response", "crash"] {
+      #expect(lines.contains { $0.contains(cause) && $0.contains(" | +") })
+    }
+    // Not a byte of payload in any file.
+    for path in [file, incidents] {
+      let payload = try Program.run(
+        "/usr/bin/tshark", ["-r", path, "-Y", "tcp.payload", "-T", "fields", "-e", "tcp.payload"])
+      #expect(payload.out.isEmpty)
+    }
+    let journal = try Program.run(
+      "/usr/bin/tshark",
+      ["-r", incidents, "-Y", "systemd_journal", "-T", "fields", "-e", "systemd_journal.message"])
+    #expect(journal.out.contains("upstream prematurely closed connection"))
+    #expect(journal.out.contains("signal 11") || journal.out.contains("segfault"))
+    let merged = scratch.path + "/merged.pcapng"
+    let merge = try Program.run("/usr/bin/mergecap", ["-w", merged, file, incidents])
+    #expect(merge.status == 0)
+    #expect(merge.err.isEmpty)
+    let both = try Program.run("/usr/bin/tshark", ["-r", merged])
+    #expect(Self.complaints(both).isEmpty)
+    // What others merged still replays.
+    let replay = try Program.upclose("replay", merged, "--format", "ndjson")
+    #expect(try replay.out == Program.upclose("replay", file, "--format", "ndjson").out)
+  }
+
+  private static func complaints(_ outcome: Program.Outcome) -> [Substring] {
+    outcome.err.split(separator: "\n").filter { !$0.hasPrefix("Running as user") }
   }
 
   @Test func `after a kill -9 the file replays up to its last second`() throws {

@@ -10,7 +10,10 @@ public struct AccessLogParser {
   private var clock: LogClock
   /// `$connection` of requests that matter however they look: the error log has a line of them. A body
   /// without a length that was cut shows nothing here.
-  public var watchedConnections: Set<UInt64> = []
+  public var watchedConnections: Set<UInt64> = [] {
+    didSet { watchesAny = !watchedConnections.isEmpty }
+  }
+  private var watchesAny = false
 
   /// What became of a line.
   public enum Outcome: Hashable, Sendable {
@@ -43,7 +46,7 @@ public struct AccessLogParser {
   public mutating func takeTraffic() -> [UpstreamTraffic] { table.takeNews() }
 
   /// Everything counted.
-  public var traffic: [UpstreamTraffic] { table.all.map(\.traffic) }
+  public var traffic: [UpstreamTraffic] { table.all }
 
   /// Reads one line.
   /// - Parameters:
@@ -105,16 +108,16 @@ public struct AccessLogParser {
     let size = scanner[.requestLength].flatMap { Self.integer(base, $0) }
     let name = UnsafeBufferPointer(start: base + address.lowerBound, count: address.count)
     guard let totals = table.totals(name) else { return !failed }
-    totals.values.pointee.tries += 1
-    if failed { totals.values.pointee.failures += 1 }
-    if let connect { totals.values.pointee.connect.record(connect) }
-    if let header { totals.values.pointee.header.record(header) }
-    if let response { totals.values.pointee.response.record(response) }
+    totals.pointee.tries += 1
+    if failed { totals.pointee.failures += 1 }
+    if let connect { totals.pointee.connect.record(connect) }
+    if let header { totals.pointee.header.record(header) }
+    if let response { totals.pointee.response.record(response) }
     if let size {
       if failed {
-        totals.values.pointee.failedBytes.record(size)
+        totals.pointee.failedBytes.record(size)
       } else {
-        totals.values.pointee.succeededBytes.record(size)
+        totals.pointee.succeededBytes.record(size)
       }
     }
     return !failed
@@ -129,25 +132,25 @@ public struct AccessLogParser {
       guard let peer = attempt.peer else { continue }
       let found = Array(peer.description.utf8).withUnsafeBufferPointer { table.totals($0) }
       guard let totals = found else { continue }
-      totals.values.pointee.tries += 1
+      totals.pointee.tries += 1
       if attempt.failed {
-        totals.values.pointee.failures += 1
-        if succeeded { totals.values.pointee.hidden += 1 }
+        totals.pointee.failures += 1
+        if succeeded { totals.pointee.hidden += 1 }
       }
       if let time = attempt.connectTime {
-        totals.values.pointee.connect.record(Self.milliseconds(time))
+        totals.pointee.connect.record(Self.milliseconds(time))
       }
       if let time = attempt.headerTime {
-        totals.values.pointee.header.record(Self.milliseconds(time))
+        totals.pointee.header.record(Self.milliseconds(time))
       }
       if let time = attempt.responseTime {
-        totals.values.pointee.response.record(Self.milliseconds(time))
+        totals.pointee.response.record(Self.milliseconds(time))
       }
       if let size {
         if attempt.failed {
-          totals.values.pointee.failedBytes.record(size)
+          totals.pointee.failedBytes.record(size)
         } else {
-          totals.values.pointee.succeededBytes.record(size)
+          totals.pointee.succeededBytes.record(size)
         }
       }
     }
@@ -158,8 +161,7 @@ public struct AccessLogParser {
   // MARK: What matters
 
   private func isWatched(_ base: UnsafePointer<UInt8>) -> Bool {
-    guard !watchedConnections.isEmpty,
-      let connection = scanner[.connection].flatMap({ Self.integer(base, $0) })
+    guard watchesAny, let connection = scanner[.connection].flatMap({ Self.integer(base, $0) })
     else { return false }
     return watchedConnections.contains(UInt64(connection))
   }
@@ -199,22 +201,21 @@ public struct AccessLogParser {
   }
 
   private func requestLine(_ base: UnsafePointer<UInt8>) -> String? {
-    let text: String
-    if let range = scanner[.request] {
-      text = Self.text(base, range)
-    } else if let method = scanner[.method], let uri = scanner[.uri] {
-      text = Self.text(base, method) + " " + Self.text(base, uri)
-    } else {
-      return nil
+    if let range = scanner[.request] { return withoutQuery(base, range) }
+    guard let method = scanner[.method], let uri = scanner[.uri] else { return nil }
+    return Self.text(base, method) + " " + withoutQuery(base, uri)
+  }
+
+  /// A request line, or a URI, without what is between `?` and the version.
+  private func withoutQuery(_ base: UnsafePointer<UInt8>, _ range: Range<Int>) -> String {
+    guard !keepsQueryStrings,
+      let mark = range.first(where: { base[$0] == UInt8(ascii: "?") })
+    else { return Self.text(base, range) }
+    let line = UnsafeBufferPointer(start: base, count: range.upperBound).span
+    guard let version = line.last(" HTTP/", in: mark..<range.upperBound) else {
+      return Self.text(base, range.lowerBound..<mark)
     }
-    guard !keepsQueryStrings, let mark = text.utf8.firstIndex(of: UInt8(ascii: "?")) else {
-      return text
-    }
-    let rest = text[mark...]
-    guard let space = rest.lastIndex(of: " "), rest[space...].hasPrefix(" HTTP/") else {
-      return String(text[..<mark])
-    }
-    return String(text[..<mark]) + String(rest[space...])
+    return Self.text(base, range.lowerBound..<mark) + Self.text(base, version..<range.upperBound)
   }
 
   /// When the request ended, by nginx's cached clock: never later than the truth.
@@ -280,8 +281,7 @@ extension AccessLogParser {
   }
 
   static func text(_ base: UnsafePointer<UInt8>, _ range: Range<Int>) -> String {
-    String(
-      escapingControlsIn: UnsafeBufferPointer(start: base + range.lowerBound, count: range.count))
+    UnsafeBufferPointer(start: base, count: range.upperBound).span.text(range)
   }
 }
 

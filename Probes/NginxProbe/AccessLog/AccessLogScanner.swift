@@ -10,6 +10,9 @@ struct AccessLogScanner {
     /// What ends it, in `literals`; empty: the end of the line.
     var end: Range<Int>
     var firstByte: UInt8
+    /// Its first eight bytes as one number, those that it has not masked out.
+    var word: UInt64
+    var mask: UInt64
     /// Values of several tries, not quoted or in brackets.
     var isOpenList: Bool
   }
@@ -48,10 +51,13 @@ struct AccessLogScanner {
       let isList = AccessField.isPerTry(name) && (end.first == 0x20 || end.first == 0x2c)
       let start = literals.count
       literals += end
+      let shift = UInt64(64 - min(end.count, 8) * 8)
       steps.append(
         Step(
-          field: field?.rawValue ?? -1, end: start..<literals.count, firstByte: end.first ?? 0,
-          isOpenList: isList))
+          field: field?.rawValue ?? -1, end: start..<literals.count,
+          firstByte: end.first ?? 0,
+          word: end.prefix(8).reversed().reduce(0) { $0 << 8 | UInt64($1) },
+          mask: end.isEmpty ? 0 : UInt64.max >> shift, isOpenList: isList))
     }
     // What stands behind the last field that is read needs no look.
     while let last = steps.last, last.field < 0 { steps.removeLast() }
@@ -101,14 +107,8 @@ struct AccessLogScanner {
     while true {
       position = firstByte(step.firstByte, base, count, from: position)
       guard position < count else { return -1 }
-      var isHere = position + text.count <= count
-      var index = 1
-      while isHere, index < text.count {
-        isHere = base[position + index] == text[index]
-        index += 1
-      }
-      if isHere {
-        if isJSON, step.firstByte == 0x22, isEscaped(base, position, from: start) {
+      if stands(text, step, base, count, at: position) {
+        if isJSON, base[position] == 0x22, isEscaped(base, position, from: start) {
           // Part of the value.
         } else if step.isOpenList, goesOn(base, count, position, from: start) {
           // Behind `, ` or ` : ` comes another try.
@@ -119,6 +119,21 @@ struct AccessLogScanner {
       }
       position += 1
     }
+  }
+
+  /// Whether a text whose first byte stands here stands here as a whole.
+  @inline(__always)
+  private static func stands(
+    _ text: UnsafeBufferPointer<UInt8>, _ step: Step, _ base: UnsafePointer<UInt8>, _ count: Int,
+    at position: Int
+  ) -> Bool {
+    if position + 8 <= count {
+      guard Word.at(base, position) & step.mask == step.word else { return false }
+      if text.count <= 8 { return true }
+    }
+    guard position + text.count <= count else { return false }
+    for index in 0..<text.count where base[position + index] != text[index] { return false }
+    return true
   }
 
   /// Whether a list of tries has another one behind this space or comma.
@@ -138,19 +153,23 @@ struct AccessLogScanner {
     return slashes % 2 == 1
   }
 
-  /// The next such byte, or `count`. Values are short: eight bytes at a time beat a call of memchr.
+  /// The next such byte, or `count`. Values are short: sixteen bytes at a time, in place, beat a call
+  /// of memchr.
   @inline(__always)
   private static func firstByte(
     _ byte: UInt8, _ base: UnsafePointer<UInt8>, _ count: Int, from start: Int
   ) -> Int {
-    let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
+    let pattern = SIMD16<UInt8>(repeating: byte)
     var position = start
-    while position + 8 <= count {
-      let word =
-        UnsafeRawPointer(base + position).loadUnaligned(as: UInt64.self).littleEndian ^ pattern
-      let zeros = (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
-      if zeros != 0 { return position + zeros.trailingZeroBitCount >> 3 }
-      position += 8
+    while position + 16 <= count {
+      let bytes = UnsafeRawPointer(base + position).loadUnaligned(as: SIMD16<UInt8>.self)
+      // All bits of a lane are set where the bytes are equal.
+      let equal = unsafeBitCast(bytes .== pattern, to: SIMD2<UInt64>.self)
+      if equal[0] | equal[1] != 0 {
+        let low = equal[0].littleEndian.trailingZeroBitCount >> 3
+        return position + (low < 8 ? low : 8 + equal[1].littleEndian.trailingZeroBitCount >> 3)
+      }
+      position += 16
     }
     while position < count, base[position] != byte { position += 1 }
     return position

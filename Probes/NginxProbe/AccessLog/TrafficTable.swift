@@ -1,5 +1,4 @@
 import Evidence
-import Glibc
 
 /// The totals of each upstream, found by the bytes of its address: every line is counted, and most
 /// name one of a few upstreams.
@@ -16,17 +15,13 @@ struct TrafficTable {
     var isNew = true
   }
 
-  /// A class, so that a line's few additions move nothing; its numbers behind a pointer, since every
-  /// line touches several and each touch of a class's own would be checked.
-  final class Totals {
-    let name: [UInt8]
-    let hash: UInt64
+  /// Owns one upstream's values, which stand behind a pointer: every line touches several, and each
+  /// touch of an object's own properties would be checked.
+  private final class Totals {
     let peer: UpstreamPeer
     let values: UnsafeMutablePointer<Values>
 
-    init(name: [UInt8], hash: UInt64, peer: UpstreamPeer) {
-      self.name = name
-      self.hash = hash
+    init(_ peer: UpstreamPeer) {
       self.peer = peer
       values = .allocate(capacity: 1)
       values.initialize(to: Values())
@@ -35,13 +30,6 @@ struct TrafficTable {
     deinit {
       values.deinitialize(count: 1)
       values.deallocate()
-    }
-
-    func isNamed(_ other: UnsafeBufferPointer<UInt8>) -> Bool {
-      guard name.count == other.count, let base = other.baseAddress else { return name == [] }
-      return name.withUnsafeBufferPointer { own in
-        own.baseAddress.map { memcmp($0, base, other.count) == 0 } ?? true
-      }
     }
 
     var traffic: UpstreamTraffic {
@@ -56,42 +44,41 @@ struct TrafficTable {
     }
   }
 
-  /// More upstreams than any configuration has; those beyond are not counted apart.
-  private static let limit = 4096
-  private static let mask = 16_383
-
-  private(set) var all: [Totals] = []
-  private var slots = [Int16](repeating: -1, count: mask + 1)
+  private var names = NameTable()
+  private var owners: [Totals] = []
+  /// Those of the owners, by the names' numbers.
+  private var values: [UnsafeMutablePointer<Values>] = []
+  /// Lines of upstreams beyond the table's limit.
   private(set) var uncounted: UInt64 = 0
 
-  /// The totals of an upstream; nil when there are too many.
-  mutating func totals(_ name: UnsafeBufferPointer<UInt8>) -> Totals? {
-    let hash = hashOf(name)
-    var slot = Int(truncatingIfNeeded: hash >> 32) & Self.mask
-    while case let index = Int(slots[slot]), index >= 0 {
-      let known = all[index]
-      if known.hash == hash, known.isNamed(name) {
-        known.values.pointee.isNew = true
-        return known
-      }
-      slot = (slot + 1) & Self.mask
-    }
-    guard all.count < Self.limit, let peer = UpstreamPeer(String(escapingControlsIn: name)) else {
+  /// The totals of an upstream, which live as long as this table; nil when there are too many.
+  @inline(__always)
+  mutating func totals(_ name: UnsafeBufferPointer<UInt8>) -> UnsafeMutablePointer<Values>? {
+    guard let number = names.number(of: name) else {
       uncounted += 1
       return nil
     }
-    slots[slot] = Int16(all.count)
-    let totals = Totals(name: Array(name), hash: hash, peer: peer)
-    all.append(totals)
-    return totals
+    if number == values.count { add(name) }
+    let found = values[number]
+    found.pointee.isNew = true
+    return found
   }
+
+  private mutating func add(_ name: UnsafeBufferPointer<UInt8>) {
+    let totals = Totals(UpstreamPeer(String(escapingControlsIn: name)) ?? .group(""))
+    owners.append(totals)
+    values.append(totals.values)
+  }
+
+  /// Everything so far.
+  var all: [UpstreamTraffic] { owners.map(\.traffic) }
 
   /// The totals that changed since they were last taken.
   mutating func takeNews() -> [UpstreamTraffic] {
     var news: [UpstreamTraffic] = []
-    for index in all.indices where all[index].values.pointee.isNew {
-      all[index].values.pointee.isNew = false
-      news.append(all[index].traffic)
+    for owner in owners where owner.values.pointee.isNew {
+      owner.values.pointee.isNew = false
+      news.append(owner.traffic)
     }
     return news
   }

@@ -19,17 +19,55 @@ struct PeersDisabled: CauseRule {
           "nginx", "\(failure.peer) failed \(when) (incident \(failure.incident))",
           decibans: 5, time: failure.time.best))
     }
-    if c.disabling.isEmpty {
+    return items + configured(c)
+  }
+
+  /// What the configuration says of the peers that no failure accounts for.
+  private func configured(_ c: Case) -> [EvidenceItem] {
+    var items: [EvidenceItem] = []
+    let down = c.group?.servers.filter(\.isDown).map(\.name) ?? []
+    if !down.isEmpty {
+      items.append(
+        EvidenceItem(
+          "nginx", "\(down.joined(separator: ", ")): marked `down`, never tried", decibans: 2))
+    }
+    let limited = limited(c)
+    if !limited.isEmpty {
+      let names = limited.map { "\($0.name) (\($0.maxConnections ?? 0))" }
+      let scope = c.group?.hasZone == true ? "" : ", which each worker counts by itself"
+      items.append(
+        EvidenceItem(
+          "nginx",
+          "\(names.joined(separator: ", ")): may have had max_conns connections\(scope); then it is "
+            + "not tried, and nothing else is logged", decibans: 4))
+    } else if c.disabling.isEmpty {
+      let unless = c.group == nil ? ", by http_5xx, or max_conns" : ", or by http_5xx"
       items.append(
         EvidenceItem(
           "nginx",
           "the failures that disabled the peers were not seen: before this session, in "
-            + "another worker, by http_5xx, or max_conns", decibans: -5))
+            + "another worker\(unless)", decibans: -5))
     }
     return items
   }
 
+  /// Servers with `max_conns` that could have been tried: neither down nor disabled.
+  private func limited(_ c: Case) -> [UpstreamServer] {
+    let disabled = Set(c.disabling.map(\.peer))
+    return c.group?.servers.filter { server in
+      !server.isDown && server.maxConnections != nil
+        && !(server.peers.allSatisfy(disabled.contains) && !server.peers.isEmpty)
+    } ?? []
+  }
+
   func fix(_ c: Case) -> Fix? {
+    if c.disabling.isEmpty, let most = limited(c).compactMap(\.maxConnections).max() {
+      return Fix(
+        directive: "max_conns", value: "\(most * 2)", place: c.place,
+        text: "no failure is behind it, so every peer was at its max_conns: allow more, or add a "
+          + "server with `backup`",
+        tradeOff: "the backends get more requests at once")
+    }
     let roots = c.disabling.map { "\($0.incident)" }.joined(separator: ", ")
     let servers = c.group?.servers.filter { $0.maxFails > 0 } ?? []
     let now = servers.map(\.maxFails).max()
