@@ -100,6 +100,9 @@ let package = Package(
       path: "Tests/Lab/Runner", swiftSettings: strict),
 
     .executableTarget(
+      name: "verdict-benchmark", dependencies: ["Correlator", "Evidence"],
+      path: "Tests/Benchmarks/verdict", exclude: ["run"], swiftSettings: strict),
+    .executableTarget(
       name: "kernel-benchmark",
       dependencies: [
         "Evidence", "LinuxHost", "KernelProbe", "ProcessProbe", "SocketProbe", "TraceProbe",

@@ -130,9 +130,7 @@ public struct Correlator: Sendable {
     if isOwnProbe(connection) { return }
     fresh[connection.id] = connection
     schedule.expectCount(of: connection)
-    if connection.closer == .responder {
-      withTally(connection.flow.responder) { $0.note(connection) }
-    }
+    withTally(connection.flow.responder) { $0.note(connection) }
     guard CloseStore.isAbnormal(connection) else { return }
     closes[connection.flow.responder, default: CloseStore()].put(connection)
     schedule.expectSweep(ofCloseAt: connection.lastPacket)

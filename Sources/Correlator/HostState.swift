@@ -214,7 +214,7 @@ struct HostState {
     let held = Set(owners.map(\.pid))
     let near = deaths.filter {
       // A worker that is done closes its connections before it ends.
-      let after: TimeSpan = $0.isOrderly && held.contains($0.pid) ? .seconds(2) : .milliseconds(100)
+      let after: TimeSpan = $0.isOrderly && held.contains($0.pid) ? .seconds(5) : .milliseconds(100)
       return $0.time.earliest - after <= moment.latest
         && moment.earliest <= $0.time.latest + Self.dying
     }

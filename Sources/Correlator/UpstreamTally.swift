@@ -7,6 +7,8 @@ struct UpstreamTally: Sendable {
   /// How often connections were reused after a gap of each length (`ReuseGaps.bucket`).
   private(set) var reuseGaps: [Int: UInt64] = [:]
   var latency = Latency()
+  /// Some request of it was answered: known at once, before connections are counted.
+  private var hasAnswered = false
   private var recentChecks: [(time: Timestamp, check: PortCheck)] = []
   /// The backend's latest closes, healthy ones too, in the order in which they were told.
   private var recentCloses: [(time: Timestamp, id: UInt64, served: Int?)] = []
@@ -15,7 +17,7 @@ struct UpstreamTally: Sendable {
 
   /// Requests that were seen to be answered, at least.
   var answered: Int {
-    max(habits.answered + statistics.idleCloses, latency.count)
+    max(habits.answered + statistics.idleCloses, latency.count, hasAnswered ? 1 : 0)
       + Int(clamping: reuseGaps.values.reduce(0, &+))
   }
 
@@ -63,8 +65,14 @@ struct UpstreamTally: Sendable {
       speaksTLS: recentChecks.last { $0.check.speaksTLS != nil }?.check.speaksTLS)
   }
 
-  /// A close by the backend, as soon as it is told.
+  /// A connection, as soon as it is told, and again when more is.
   mutating func note(_ connection: Connection) {
+    if connection.exchanges.map({ $0 > 1 }) ?? false
+      || connection.phase == .idle && connection.exchanges != 0
+        && connection.responseBytes.map({ $0 > 0 }) ?? true && !connection.requestAfterFIN
+    {
+      hasAnswered = true
+    }
     guard connection.closer == .responder, connection.manner != .refused,
       let closed = connection.closedAt
     else { return }
@@ -75,19 +83,34 @@ struct UpstreamTally: Sendable {
     if recentCloses.count > 4096 { recentCloses.removeFirst(2048) }
   }
 
-  /// How many other connections the backend closed within 50 ms of this one's close: one by one they
-  /// go by their own timers, together they go with the process that held them.
+  /// How many other connections the backend closed within 50 ms of this one's close, where that is far
+  /// more than it closes in other moments; else 0. One by one they go by their own timers, together
+  /// they go with the process that held them.
   func closedTogether(with connection: Connection) -> Int {
     guard let closed = connection.closedAt else { return 0 }
-    var others: Set<UInt64> = []
+    var together: Set<UInt64> = []
+    var around = 0
+    // The time that the closes known cover, besides that tenth of a second: they may be too many to
+    // reach back a second.
+    var (first, last) = (closed, closed)
     for close in recentCloses.reversed() {
       // They are told in about the order of time.
-      if close.time < closed - .seconds(2) { break }
-      if (close.time - closed).magnitude <= .milliseconds(50), close.id != connection.id {
-        others.insert(close.id)
+      if close.time < closed - .seconds(3) { break }
+      let gap = (close.time - closed).magnitude
+      if gap <= .milliseconds(50), close.id != connection.id {
+        together.insert(close.id)
+      } else if gap <= .milliseconds(1050) {
+        around += 1
+        first = min(first, close.time)
+        last = max(last, close.time)
       }
     }
-    return others.count
+    // As many are to be expected as in the time around it, by its share; a Poisson count seldom exceeds
+    // three times that and two more.
+    let covered = max(0.1, (last - first).seconds - 0.1)
+    let expected = Double(around) * 0.1 / covered
+    let isMany = Double(together.count) >= 3 * expected + 2 || around == 0
+    return isMany ? together.count : 0
   }
 
   /// The request limit that the latest closes show, before they are counted: four and more within half a

@@ -7,7 +7,7 @@ struct ClosedWithoutResponse: CauseRule {
   func weigh(_ c: Case) -> [EvidenceItem] {
     if case .unix? = c.line.upstream { return unseen(c) }
     guard let close = c.close, close.closer == .responder, !c.line.message.isInBody,
-      !c.line.message.isNginxGivingUp, c.line.message != .noValidHeader,
+      c.isWordOfItsEnd,
       !close.requestAfterFIN || c.isReused == false,
       close.phase != .connecting, close.phase != .tlsHandshake,
       // Light capture: an idle connection's close would look the same.
@@ -92,7 +92,7 @@ struct ClosedWithoutResponse: CauseRule {
     }
     let how = c.line.message == .prematurelyClosed ? "the end of the stream" : "a reset"
     var items = [
-      EvidenceItem("nginx", "nginx read \(how) where an answer was due", decibans: 14)
+      EvidenceItem("nginx", "nginx read \(how) where an answer was due", decibans: 10)
     ]
     if let word = c.voice([.exception, .sessionAborted]) { items.append(word) }
     return items + fate(c)

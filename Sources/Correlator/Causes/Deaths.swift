@@ -87,7 +87,7 @@ extension Case {
     }
   }
 
-  /// The owner closed the connection while it ran, and then ended unasked and with success, within two
+  /// The owner closed the connection while it ran, and then ended unasked and with success, within
   /// seconds, while its master went on: it was done.
   var ownerDrained: Death? {
     guard let closer, !closer.isExiting, !pool.isWhole else { return nil }

@@ -45,7 +45,7 @@ struct SchemeMismatch: CauseRule {
         EvidenceItem(
           "packets",
           "none of \(c.upstreamErrors + 1) requests on this upstream was ever answered, this one was "
-            + "closed after \(age)", decibans: 46))
+            + "closed after \(age)", decibans: c.upstreamErrors >= 12 ? 50 : 43))
     }
     return items.isEmpty ? nil : items
   }

@@ -47,11 +47,16 @@ extension Case {
 
   /// Whether the line is of a kind that the end of the backend, or its choice, can cause.
   var isEndOfBackend: Bool {
+    isWordOfItsEnd && (close == nil || close?.closer == .responder)
+      && !(close?.requestAfterFIN ?? false)
+  }
+
+  /// Whether nginx's words are of a kind that the end of the backend, or its choice, brings about.
+  var isWordOfItsEnd: Bool {
     switch line.message {
     case .prematurelyClosed, .recvFailed, .sendFailed, .bodyClosed, .bodyRecvFailed, .tlsClosed,
-      .upgradedFailed, .streamFailed, .protocolError, .connectFailed:
-      line.errno != 111 && (close == nil || close?.closer == .responder)
-        && !(close?.requestAfterFIN ?? false)
+      .tlsTransferFailed, .upgradedFailed, .streamFailed, .protocolError, .connectFailed:
+      line.errno != 111
     default: false
     }
   }
