@@ -198,8 +198,9 @@ public struct HostChronicle: Sendable {
     end.kernelWord = Self.fullest(
       deaths.filter { $0.pid == process.pid && $0.isKernelsWord }.map(\.how))
     let how: Death.How = exit.signal.map { .signal($0) } ?? exit.code.map { .code($0) } ?? .gone
-    end.signal = host.witness.signal(
-      before: Death(pid: process.pid, command: process.command, time: time, how: how))?.signal
+    end.signal =
+      host.witness.signal(
+        before: Death(pid: process.pid, command: process.command, time: time, how: how))?.signal
     if let parent = process.parent, parent > 1 {
       end.toParent = host.witness.orderToEnd(of: parent, before: time)
       end.parentEnded = host.deaths(near: time, owners: [], start: nil).contains {
