@@ -8,17 +8,24 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// What people install is one file of at most 20 MB (Sources/upclose/Packaging/build sets this): all but
+/// the readers of packets and logs, whose speed counts, is compiled for size.
+let small: [SwiftSetting] =
+  Context.environment["UPCLOSE_PACKAGE"] == nil ? [] : [.unsafeFlags(["-Osize"])]
+let fast: Set = ["PacketProbe", "NginxProbe", "CaptureFile"]
+
 /// A probe looks at the host and yields observations; it never imports another probe.
 func probe(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .target(
     name: name, dependencies: ["Evidence", "LinuxHost", "CLinux"] + dependencies,
     path: "Probes/\(name)",
-    swiftSettings: strict)
+    swiftSettings: fast.contains(name) ? strict : strict + small)
 }
 
 func source(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .target(
-    name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: strict)
+    name: name, dependencies: dependencies, path: "Sources/\(name)",
+    swiftSettings: fast.contains(name) ? strict : strict + small)
 }
 
 func test(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -71,7 +78,7 @@ let package = Package(
       resources: [
         .embedInCode("Page/page.html"), .embedInCode("Page/style.css"),
         .embedInCode("Page/script.js"), .embedInCode("Schema/report.schema.json"),
-      ], swiftSettings: strict),
+      ], swiftSettings: strict + small),
     source(
       "Sweep", ["Evidence", "Report", .product(name: "Histogram", package: "hdrhistogram-swift")]),
     .executableTarget(
@@ -82,12 +89,12 @@ let package = Package(
         "NginxProbe", "BackendProbe", "LabWorld", "Session", "Sweep",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "Sources/upclose", exclude: ["Packaging"], swiftSettings: strict),
+      path: "Sources/upclose", exclude: ["Packaging"], swiftSettings: strict + small),
 
     // The lab: real nginx, real backends, real faults.
     .target(
       name: "LabWorld", dependencies: ["CLinux", "Evidence", "LinuxHost"], path: "Tests/Lab/World",
-      swiftSettings: strict),
+      swiftSettings: strict + small),
     .executableTarget(
       name: "lab-backend", dependencies: ["CLinux", "LinuxHost"], path: "Tests/Lab/Backend",
       swiftSettings: strict),
