@@ -9,10 +9,11 @@ let strict: [SwiftSetting] = [
 ]
 
 /// What people install is one file of at most 20 MB (Sources/upclose/Packaging/build sets this): all but
-/// the readers of packets and logs, whose speed counts, is compiled for size.
+/// the reader of packets, whose speed counts most, is compiled for size.
 let small: [SwiftSetting] =
-  Context.environment["UPCLOSE_PACKAGE"] == nil ? [] : [.unsafeFlags(["-Osize"])]
-let fast: Set = ["PacketProbe", "NginxProbe", "CaptureFile"]
+  Context.environment["UPCLOSE_PACKAGE"] == nil
+  ? [] : [.unsafeFlags(["-Osize", "-enforce-exclusivity=unchecked"])]
+let fast: Set = ["PacketProbe", "CaptureFile"]
 
 /// A probe looks at the host and yields observations; it never imports another probe.
 func probe(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -53,7 +54,7 @@ let package = Package(
     // What every probe needs of Linux: a thread, a file, an errno's text.
     .target(
       name: "LinuxHost", dependencies: ["CLinux", "Evidence"], path: "Probes/LinuxHost",
-      swiftSettings: strict),
+      swiftSettings: strict + small),
     probe("PacketProbe", ["CaptureFile", "CPcap"]),
     probe("KernelProbe"),
     probe("TraceProbe"),

@@ -1,11 +1,22 @@
-// Debian's libpcap.a can capture from D-Bus, and so wants libdbus, whose server side asks systemd for
-// its sockets. upclose serves nothing on D-Bus: there are none.
-int sd_listen_fds(int unset_environment) {
-  (void)unset_environment;
-  return 0;
-}
+// Debian's libpcap.a can also capture from D-Bus, Bluetooth, USB and netfilter's log, and so wants
+// libdbus. upclose captures from network interfaces: for it there are no such devices. The archive's
+// own members are taken out of a copy of it.
+struct pcap;
+struct pcap_if_list;
 
-int sd_is_socket(int fd, int family, int type, int listening) {
-  (void)fd, (void)family, (void)type, (void)listening;
-  return 0;
-}
+#define NO_DEVICES(kind)                                                            \
+  struct pcap *kind##_create(const char *device, char *error, int *is_ours) {       \
+    (void)device, (void)error;                                                      \
+    *is_ours = 0;                                                                   \
+    return 0;                                                                       \
+  }                                                                                 \
+  int kind##_findalldevs(struct pcap_if_list *devices, char *error) {               \
+    (void)devices, (void)error;                                                     \
+    return 0;                                                                       \
+  }
+
+NO_DEVICES(bt)
+NO_DEVICES(bt_monitor)
+NO_DEVICES(dbus)
+NO_DEVICES(netfilter)
+NO_DEVICES(usb)
